@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Where a stopped thread may hold references: its stack and registers.
+
+   A struct gc_stack belongs to one thread.  Its owner captures it, and the
+   collector visits it while the owner is stopped or inactive; the stop protocol
+   orders the two.  */
+#ifndef GC_STACK_H
+#define GC_STACK_H
+
+#include "gc-stack-addr.h"
+#include "gc-visibility.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct gc_heap;
+
+/* Enough for the general registers of any supported machine, and the vector
+   registers, of which a signal frame has no other copy in the stack range.  */
+#define GC_STACK_MAX_REGISTERS 128
+
+struct gc_stack {
+  uintptr_t cold; /* the end of the range next to the stack base */
+  uintptr_t hot;  /* the other end; 0 = not captured, nothing to visit */
+  size_t nregisters;
+  uintptr_t registers[GC_STACK_MAX_REGISTERS];
+};
+
+/* Start with no capture.  BASE is the cold end; if it is empty, ask the
+   platform for the base of the calling thread's stack.  */
+GC_INTERNAL void gc_stack_init(struct gc_stack *stack,
+                               struct gc_stack_addr base);
+
+/* Capture the callee-saved registers of the calling thread, as they are in the
+   caller, and its stack up to and including the caller's frame.  Valid for as
+   long as the caller does not return.  */
+GC_INTERNAL void gc_stack_capture(struct gc_stack *stack) GC_NEVER_INLINE;
+
+/* Capture from a signal handler on the thread's own stack: all registers of the
+   interrupted code, and its stack with the red zone.  UCONTEXT is the third
+   argument of the handler.  Async-signal-safe.  */
+GC_INTERNAL void gc_stack_capture_from_ucontext(struct gc_stack *stack,
+                                                void *ucontext);
+
+/* The address of the instruction at which UCONTEXT was interrupted, 0 if the
+   machine is not known.  Async-signal-safe.  */
+GC_INTERNAL uintptr_t gc_ucontext_program_counter(void *ucontext);
+
+/* Call VISIT (low, high, HEAP, DATA) for each word-aligned range, low included
+   and high not, that holds what was captured.  */
+GC_INTERNAL void gc_stack_visit(struct gc_stack *stack,
+                                void (*visit)(uintptr_t low, uintptr_t high,
+                                              struct gc_heap *heap, void *data),
+                                struct gc_heap *heap, void *data);
+
+#endif /* GC_STACK_H */

@@ -112,4 +112,11 @@ GC_INTERNAL void gc_resolve_pending_ephemerons(struct gc_heap *heap,
    World stopped.  */
 GC_INTERNAL size_t gc_sweep_pending_ephemerons(struct gc_heap *heap);
 
+/* For verifiers that trace outside of collections: while INSPECT is nonzero,
+   gc_trace_ephemeron visits chain link, key and value as strong edges and
+   changes nothing.  World stopped.  */
+GC_INTERNAL void
+gc_pending_ephemerons_inspect(struct gc_pending_ephemerons *pending,
+                              int inspect);
+
 #endif // GC_EPHEMERON_INTERNAL_H

@@ -14,14 +14,14 @@
 /* Trap if X is false, when GC_DEBUG is nonzero.  Otherwise X is not
    evaluated.  A statement, not an expression.  */
 #if GC_DEBUG
-#define GC_ASSERT(x)                                                           \
-  do {                                                                         \
-    if (GC_UNLIKELY(!(x)))                                                     \
-      GC_CRASH();                                                              \
+#define GC_ASSERT(x)       \
+  do {                     \
+    if (GC_UNLIKELY(!(x))) \
+      GC_CRASH();          \
   } while (0)
 #else
-#define GC_ASSERT(x)                                                           \
-  do {                                                                         \
+#define GC_ASSERT(x) \
+  do {               \
   } while (0)
 #endif
 

@@ -15,34 +15,34 @@
 #define gc_atomic_load_relaxed(loc) gc_atomic(load_n, loc, __ATOMIC_RELAXED)
 
 #define gc_atomic_store(loc, val) gc_atomic(store_n, loc, val, __ATOMIC_RELEASE)
-#define gc_atomic_store_relaxed(loc, val)                                      \
+#define gc_atomic_store_relaxed(loc, val) \
   gc_atomic(store_n, loc, val, __ATOMIC_RELAXED)
 
-#define gc_atomic_cmpxchg_weak(loc, expected, val)                             \
-  gc_atomic(compare_exchange_n, loc, expected, val, 1, __ATOMIC_ACQ_REL,       \
+#define gc_atomic_cmpxchg_weak(loc, expected, val)                       \
+  gc_atomic(compare_exchange_n, loc, expected, val, 1, __ATOMIC_ACQ_REL, \
             __ATOMIC_ACQUIRE)
-#define gc_atomic_cmpxchg_strong(loc, expected, val)                           \
-  gc_atomic(compare_exchange_n, loc, expected, val, 0, __ATOMIC_ACQ_REL,       \
+#define gc_atomic_cmpxchg_strong(loc, expected, val)                     \
+  gc_atomic(compare_exchange_n, loc, expected, val, 0, __ATOMIC_ACQ_REL, \
             __ATOMIC_ACQUIRE)
-#define gc_atomic_cmpxchg_weak_seq_cst(loc, expected, val)                     \
-  gc_atomic(compare_exchange_n, loc, expected, val, 1, __ATOMIC_SEQ_CST,       \
+#define gc_atomic_cmpxchg_weak_seq_cst(loc, expected, val)               \
+  gc_atomic(compare_exchange_n, loc, expected, val, 1, __ATOMIC_SEQ_CST, \
             __ATOMIC_SEQ_CST)
-#define gc_atomic_cmpxchg_strong_seq_cst(loc, expected, val)                   \
-  gc_atomic(compare_exchange_n, loc, expected, val, 0, __ATOMIC_SEQ_CST,       \
+#define gc_atomic_cmpxchg_strong_seq_cst(loc, expected, val)             \
+  gc_atomic(compare_exchange_n, loc, expected, val, 0, __ATOMIC_SEQ_CST, \
             __ATOMIC_SEQ_CST)
 
-#define gc_atomic_swap(loc, val)                                               \
+#define gc_atomic_swap(loc, val) \
   gc_atomic(exchange_n, loc, val, __ATOMIC_ACQ_REL)
-#define gc_atomic_swap_relaxed(loc, val)                                       \
+#define gc_atomic_swap_relaxed(loc, val) \
   gc_atomic(exchange_n, loc, val, __ATOMIC_RELAXED)
 
-#define gc_atomic_fetch_add(loc, val)                                          \
+#define gc_atomic_fetch_add(loc, val) \
   gc_atomic(fetch_add, loc, val, __ATOMIC_ACQ_REL)
-#define gc_atomic_fetch_add_relaxed(loc, val)                                  \
+#define gc_atomic_fetch_add_relaxed(loc, val) \
   gc_atomic(fetch_add, loc, val, __ATOMIC_RELAXED)
-#define gc_atomic_fetch_sub(loc, val)                                          \
+#define gc_atomic_fetch_sub(loc, val) \
   gc_atomic(fetch_sub, loc, val, __ATOMIC_ACQ_REL)
-#define gc_atomic_fetch_sub_relaxed(loc, val)                                  \
+#define gc_atomic_fetch_sub_relaxed(loc, val) \
   gc_atomic(fetch_sub, loc, val, __ATOMIC_RELAXED)
 
 #endif /* GC_ATOMICS_H */

@@ -72,8 +72,7 @@ gc_allocator_freelist_offset(size_t size,
 /* Allocation table: 0 if there is none.  Otherwise it has one byte per
    granule, and with alignment A and granule G the byte for address P is at
    (P & ~(A - 1)) + (P & (A - 1)) / G.  */
-static inline size_t
-gc_allocator_alloc_table_alignment(void) GC_ALWAYS_INLINE;
+static inline size_t gc_allocator_alloc_table_alignment(void) GC_ALWAYS_INLINE;
 
 /* What to store for the first granule of an object of KIND...  */
 static inline uint8_t gc_allocator_alloc_table_begin_pattern(

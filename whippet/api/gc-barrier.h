@@ -34,8 +34,8 @@ static inline int gc_object_is_old_generation(struct gc_mutator *mut,
     GC_ASSERT(alignment);
     uintptr_t addr = gc_ref_value(obj);
     uintptr_t base = addr & ~(uintptr_t)(alignment - 1);
-    uintptr_t granule = (addr & (uintptr_t)(alignment - 1)) /
-                        gc_allocator_small_granule_size();
+    uintptr_t granule =
+        (addr & (uintptr_t)(alignment - 1)) / gc_allocator_small_granule_size();
     /* Relaxed: the state of a mark changes in collections only; log and pin
        bits of the same byte may change now.  */
     uint8_t byte = gc_atomic_load_relaxed((uint8_t *)(base + granule));

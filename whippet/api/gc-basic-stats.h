@@ -154,26 +154,26 @@ static inline void gc_basic_stats_live_data_size(void *data, size_t size) {
 }
 
 /* An expression of type struct gc_event_listener.  */
-#define GC_BASIC_STATS                                                         \
-  ((struct gc_event_listener){                                                 \
-      .init = gc_basic_stats_init,                                             \
-      .requesting_stop = gc_basic_stats_requesting_stop,                       \
-      .waiting_for_stop = gc_basic_stats_waiting_for_stop,                     \
-      .mutators_stopped = gc_basic_stats_mutators_stopped,                     \
-      .prepare_gc = gc_basic_stats_prepare_gc,                                 \
-      .roots_traced = gc_basic_stats_roots_traced,                             \
-      .heap_traced = gc_basic_stats_heap_traced,                               \
-      .ephemerons_traced = gc_basic_stats_ephemerons_traced,                   \
-      .finalizers_traced = gc_basic_stats_finalizers_traced,                   \
-      .restarting_mutators = gc_basic_stats_restarting_mutators,               \
-      .mutator_added = gc_basic_stats_mutator_added,                           \
-      .mutator_cause_gc = gc_basic_stats_mutator_cause_gc,                     \
-      .mutator_stopping = gc_basic_stats_mutator_stopping,                     \
-      .mutator_stopped = gc_basic_stats_mutator_stopped,                       \
-      .mutator_restarted = gc_basic_stats_mutator_restarted,                   \
-      .mutator_removed = gc_basic_stats_mutator_removed,                       \
-      .heap_resized = gc_basic_stats_heap_resized,                             \
-      .live_data_size = gc_basic_stats_live_data_size,                         \
+#define GC_BASIC_STATS                                           \
+  ((struct gc_event_listener){                                   \
+      .init = gc_basic_stats_init,                               \
+      .requesting_stop = gc_basic_stats_requesting_stop,         \
+      .waiting_for_stop = gc_basic_stats_waiting_for_stop,       \
+      .mutators_stopped = gc_basic_stats_mutators_stopped,       \
+      .prepare_gc = gc_basic_stats_prepare_gc,                   \
+      .roots_traced = gc_basic_stats_roots_traced,               \
+      .heap_traced = gc_basic_stats_heap_traced,                 \
+      .ephemerons_traced = gc_basic_stats_ephemerons_traced,     \
+      .finalizers_traced = gc_basic_stats_finalizers_traced,     \
+      .restarting_mutators = gc_basic_stats_restarting_mutators, \
+      .mutator_added = gc_basic_stats_mutator_added,             \
+      .mutator_cause_gc = gc_basic_stats_mutator_cause_gc,       \
+      .mutator_stopping = gc_basic_stats_mutator_stopping,       \
+      .mutator_stopped = gc_basic_stats_mutator_stopped,         \
+      .mutator_restarted = gc_basic_stats_mutator_restarted,     \
+      .mutator_removed = gc_basic_stats_mutator_removed,         \
+      .heap_resized = gc_basic_stats_heap_resized,               \
+      .live_data_size = gc_basic_stats_live_data_size,           \
   })
 
 /* End the last interval of mutator time.  To be called once, before printing,
@@ -195,8 +195,9 @@ static inline void gc_basic_stats_print(struct gc_basic_stats *stats, FILE *f) {
   uint64_t cpu_stopped = stats->cpu_collector_usec;
   uint64_t cpu_total = stats->cpu_mutator_usec + cpu_stopped;
   fprintf(f,
-          GC_BASIC_STATS_MS " ms total time (" GC_BASIC_STATS_MS " stopped); "
-          GC_BASIC_STATS_MS " ms CPU time (" GC_BASIC_STATS_MS " stopped).\n",
+          GC_BASIC_STATS_MS " ms total time (" GC_BASIC_STATS_MS
+                            " stopped); " GC_BASIC_STATS_MS
+                            " ms CPU time (" GC_BASIC_STATS_MS " stopped).\n",
           GC_BASIC_STATS_MS_ARGS(elapsed), GC_BASIC_STATS_MS_ARGS(stopped),
           GC_BASIC_STATS_MS_ARGS(cpu_total),
           GC_BASIC_STATS_MS_ARGS(cpu_stopped));
@@ -210,8 +211,7 @@ static inline void gc_basic_stats_print(struct gc_basic_stats *stats, FILE *f) {
           GC_BASIC_STATS_MS_ARGS(median), GC_BASIC_STATS_MS_ARGS(p95),
           GC_BASIC_STATS_MS_ARGS(max));
 
-  fprintf(f,
-          "Heap size is %.3f MB (max %.3f MB); peak live data %.3f MB.\n",
+  fprintf(f, "Heap size is %.3f MB (max %.3f MB); peak live data %.3f MB.\n",
           (double)stats->heap_size / 1e6, (double)stats->max_heap_size / 1e6,
           (double)stats->max_live_data_size / 1e6);
 #undef GC_BASIC_STATS_MS

@@ -10,8 +10,7 @@ struct gc_conservative_ref {
   uintptr_t value;
 };
 
-static inline struct gc_conservative_ref
-gc_conservative_ref(uintptr_t value) {
+static inline struct gc_conservative_ref gc_conservative_ref(uintptr_t value) {
   return (struct gc_conservative_ref){value};
 }
 

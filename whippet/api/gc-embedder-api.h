@@ -65,21 +65,19 @@ gc_extern_space_finish_gc(struct gc_extern_space *space, int is_minor_gc);
    TRACE_DATA are NULL too: only return the size.  Threads trace different
    objects concurrently, and other objects may be on the move: read no memory
    but the object's own.  VISIT may update the field.  Must not allocate.  */
-GC_EMBEDDER_API inline size_t
-gc_trace_object(struct gc_ref ref,
-                void (*visit)(struct gc_edge edge, struct gc_heap *heap,
-                              void *visit_data),
-                struct gc_heap *heap, void *trace_data) GC_ALWAYS_INLINE;
+GC_EMBEDDER_API inline size_t gc_trace_object(
+    struct gc_ref ref,
+    void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *visit_data),
+    struct gc_heap *heap, void *trace_data) GC_ALWAYS_INLINE;
 
 /* Call TRACE_EDGE (edge, HEAP, TRACE_DATA) for each precise root.  Called once
    per collection and registered ROOTS, never NULL.  The edges may be
    rewritten.  */
-GC_EMBEDDER_API inline void
-gc_trace_mutator_roots(struct gc_mutator_roots *roots,
-                       void (*trace_edge)(struct gc_edge edge,
-                                          struct gc_heap *heap,
-                                          void *trace_data),
-                       struct gc_heap *heap, void *trace_data);
+GC_EMBEDDER_API inline void gc_trace_mutator_roots(
+    struct gc_mutator_roots *roots,
+    void (*trace_edge)(struct gc_edge edge, struct gc_heap *heap,
+                       void *trace_data),
+    struct gc_heap *heap, void *trace_data);
 GC_EMBEDDER_API inline void
 gc_trace_heap_roots(struct gc_heap_roots *roots,
                     void (*trace_edge)(struct gc_edge edge,
@@ -152,11 +150,10 @@ gc_atomic_forward_address(struct gc_atomic_forward *fwd);
    trace different slices of one object at the same time.  Objects that are not
    worth slicing may do all their work in the slice whose OFFSET is 0.  */
 #if defined(GC_EMBEDDER_TRACE_OBJECT_SLICES) && GC_EMBEDDER_TRACE_OBJECT_SLICES
-GC_EMBEDDER_API inline size_t
-gc_trace_object_slice(struct gc_ref ref, size_t offset, size_t limit,
-                      void (*visit)(struct gc_edge edge, struct gc_heap *heap,
-                                    void *visit_data),
-                      struct gc_heap *heap, void *trace_data);
+GC_EMBEDDER_API inline size_t gc_trace_object_slice(
+    struct gc_ref ref, size_t offset, size_t limit,
+    void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *visit_data),
+    struct gc_heap *heap, void *trace_data);
 #endif
 
 /* A library source need not use, nor an embedder header under construction

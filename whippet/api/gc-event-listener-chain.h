@@ -18,7 +18,7 @@ struct gc_event_listener_chain {
 };
 
 /* Initialiser for a struct gc_event_listener_chain.  */
-#define GC_EVENT_LISTENER_CHAIN_DATA(head, head_data, tail, tail_data)         \
+#define GC_EVENT_LISTENER_CHAIN_DATA(head, head_data, tail, tail_data) \
   { head, head_data, tail, tail_data }
 
 /* One per mutator, made by mutator_added and freed by mutator_removed.  */
@@ -28,29 +28,29 @@ struct gc_event_listener_chain_mutator {
   void *tail_mutator_data;
 };
 
-#define GC_EVENT_LISTENER_CHAIN_DEFINE_EVENT(event)                            \
-  static inline void gc_event_listener_chain_##event(void *data) {             \
-    struct gc_event_listener_chain *chain =                                    \
-        (struct gc_event_listener_chain *)data;                                \
-    chain->head.event(chain->head_data);                                       \
-    chain->tail.event(chain->tail_data);                                       \
+#define GC_EVENT_LISTENER_CHAIN_DEFINE_EVENT(event)                \
+  static inline void gc_event_listener_chain_##event(void *data) { \
+    struct gc_event_listener_chain *chain =                        \
+        (struct gc_event_listener_chain *)data;                    \
+    chain->head.event(chain->head_data);                           \
+    chain->tail.event(chain->tail_data);                           \
   }
 
-#define GC_EVENT_LISTENER_CHAIN_DEFINE_SIZE_EVENT(event)                       \
-  static inline void gc_event_listener_chain_##event(void *data,               \
-                                                     size_t size) {            \
-    struct gc_event_listener_chain *chain =                                    \
-        (struct gc_event_listener_chain *)data;                                \
-    chain->head.event(chain->head_data, size);                                 \
-    chain->tail.event(chain->tail_data, size);                                 \
+#define GC_EVENT_LISTENER_CHAIN_DEFINE_SIZE_EVENT(event)            \
+  static inline void gc_event_listener_chain_##event(void *data,    \
+                                                     size_t size) { \
+    struct gc_event_listener_chain *chain =                         \
+        (struct gc_event_listener_chain *)data;                     \
+    chain->head.event(chain->head_data, size);                      \
+    chain->tail.event(chain->tail_data, size);                      \
   }
 
-#define GC_EVENT_LISTENER_CHAIN_DEFINE_MUTATOR_EVENT(event)                    \
-  static inline void gc_event_listener_chain_##event(void *mutator_data) {     \
-    struct gc_event_listener_chain_mutator *mutator =                          \
-        (struct gc_event_listener_chain_mutator *)mutator_data;                \
-    mutator->chain->head.event(mutator->head_mutator_data);                    \
-    mutator->chain->tail.event(mutator->tail_mutator_data);                    \
+#define GC_EVENT_LISTENER_CHAIN_DEFINE_MUTATOR_EVENT(event)                \
+  static inline void gc_event_listener_chain_##event(void *mutator_data) { \
+    struct gc_event_listener_chain_mutator *mutator =                      \
+        (struct gc_event_listener_chain_mutator *)mutator_data;            \
+    mutator->chain->head.event(mutator->head_mutator_data);                \
+    mutator->chain->tail.event(mutator->tail_mutator_data);                \
   }
 
 GC_EVENT_LISTENER_CHAIN_DEFINE_SIZE_EVENT(init)
@@ -104,26 +104,26 @@ static inline void gc_event_listener_chain_mutator_removed(void *mutator_data) {
 }
 
 /* An expression of type struct gc_event_listener.  */
-#define GC_EVENT_LISTENER_CHAIN                                                \
-  ((struct gc_event_listener){                                                 \
-      .init = gc_event_listener_chain_init,                                    \
-      .requesting_stop = gc_event_listener_chain_requesting_stop,              \
-      .waiting_for_stop = gc_event_listener_chain_waiting_for_stop,            \
-      .mutators_stopped = gc_event_listener_chain_mutators_stopped,            \
-      .prepare_gc = gc_event_listener_chain_prepare_gc,                        \
-      .roots_traced = gc_event_listener_chain_roots_traced,                    \
-      .heap_traced = gc_event_listener_chain_heap_traced,                      \
-      .ephemerons_traced = gc_event_listener_chain_ephemerons_traced,          \
-      .finalizers_traced = gc_event_listener_chain_finalizers_traced,          \
-      .restarting_mutators = gc_event_listener_chain_restarting_mutators,      \
-      .mutator_added = gc_event_listener_chain_mutator_added,                  \
-      .mutator_cause_gc = gc_event_listener_chain_mutator_cause_gc,            \
-      .mutator_stopping = gc_event_listener_chain_mutator_stopping,            \
-      .mutator_stopped = gc_event_listener_chain_mutator_stopped,              \
-      .mutator_restarted = gc_event_listener_chain_mutator_restarted,          \
-      .mutator_removed = gc_event_listener_chain_mutator_removed,              \
-      .heap_resized = gc_event_listener_chain_heap_resized,                    \
-      .live_data_size = gc_event_listener_chain_live_data_size,                \
+#define GC_EVENT_LISTENER_CHAIN                                           \
+  ((struct gc_event_listener){                                            \
+      .init = gc_event_listener_chain_init,                               \
+      .requesting_stop = gc_event_listener_chain_requesting_stop,         \
+      .waiting_for_stop = gc_event_listener_chain_waiting_for_stop,       \
+      .mutators_stopped = gc_event_listener_chain_mutators_stopped,       \
+      .prepare_gc = gc_event_listener_chain_prepare_gc,                   \
+      .roots_traced = gc_event_listener_chain_roots_traced,               \
+      .heap_traced = gc_event_listener_chain_heap_traced,                 \
+      .ephemerons_traced = gc_event_listener_chain_ephemerons_traced,     \
+      .finalizers_traced = gc_event_listener_chain_finalizers_traced,     \
+      .restarting_mutators = gc_event_listener_chain_restarting_mutators, \
+      .mutator_added = gc_event_listener_chain_mutator_added,             \
+      .mutator_cause_gc = gc_event_listener_chain_mutator_cause_gc,       \
+      .mutator_stopping = gc_event_listener_chain_mutator_stopping,       \
+      .mutator_stopped = gc_event_listener_chain_mutator_stopped,         \
+      .mutator_restarted = gc_event_listener_chain_mutator_restarted,     \
+      .mutator_removed = gc_event_listener_chain_mutator_removed,         \
+      .heap_resized = gc_event_listener_chain_heap_resized,               \
+      .live_data_size = gc_event_listener_chain_live_data_size,           \
   })
 
 #endif /* GC_EVENT_LISTENER_CHAIN_H */

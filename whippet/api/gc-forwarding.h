@@ -17,8 +17,8 @@ enum gc_forwarding_state {
 };
 
 struct gc_atomic_forward {
-  struct gc_ref ref;              /* the object at its old address */
-  uintptr_t data;                 /* its saved tag, while ACQUIRED */
+  struct gc_ref ref; /* the object at its old address */
+  uintptr_t data;    /* its saved tag, while ACQUIRED */
   enum gc_forwarding_state state;
 };
 

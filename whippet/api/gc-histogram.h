@@ -56,63 +56,63 @@ static inline uint64_t gc_histogram_bucket_min_val(uint64_t precision,
      NAME_median            NAME_percentile of 0.5
 
    To be followed by a semicolon, at file scope.  */
-#define GC_DEFINE_HISTOGRAM(name, max_value_bits, precision)                   \
-  struct name {                                                                \
-    uint32_t buckets[((max_value_bits) << (precision)) + 1];                   \
-  };                                                                           \
-  static inline size_t name##_size(void) {                                     \
-    return ((size_t)(max_value_bits) << (precision)) + 1;                      \
-  }                                                                            \
-  static inline uint64_t name##_bucket_min_val(size_t idx) {                   \
-    GC_ASSERT(idx < name##_size());                                            \
-    return gc_histogram_bucket_min_val((precision), idx);                      \
-  }                                                                            \
-  static inline struct name make_##name(void) {                                \
-    return (struct name){{0}};                                                 \
-  }                                                                            \
-  static inline void name##_record(struct name *h, uint64_t val) {             \
-    h->buckets[gc_histogram_bucket((max_value_bits), (precision), val)]++;     \
-  }                                                                            \
-  static inline uint64_t name##_ref(struct name *h, size_t idx) {              \
-    GC_ASSERT(idx < name##_size());                                            \
-    return h->buckets[idx];                                                    \
-  }                                                                            \
-  static inline uint64_t name##_upper_bound(size_t idx) {                      \
-    if (idx == name##_size() - 1)                                              \
-      return UINT64_MAX;                                                       \
-    return gc_histogram_bucket_min_val((precision), idx + 1);                  \
-  }                                                                            \
-  static inline uint64_t name##_min(struct name *h) {                          \
-    for (size_t i = 0; i < name##_size(); i++)                                 \
-      if (h->buckets[i])                                                       \
-        return name##_bucket_min_val(i);                                       \
-    return UINT64_MAX;                                                         \
-  }                                                                            \
-  static inline uint64_t name##_max(struct name *h) {                          \
-    for (size_t i = name##_size(); i > 0; i--)                                 \
-      if (h->buckets[i - 1])                                                   \
-        return name##_upper_bound(i - 1);                                      \
-    return 0;                                                                  \
-  }                                                                            \
-  static inline uint64_t name##_count(struct name *h) {                        \
-    uint64_t sum = 0;                                                          \
-    for (size_t i = 0; i < name##_size(); i++)                                 \
-      sum += h->buckets[i];                                                    \
-    return sum;                                                                \
-  }                                                                            \
-  static inline uint64_t name##_percentile(struct name *h, double p) {         \
-    uint64_t limit = (uint64_t)((double)name##_count(h) * p);                  \
-    uint64_t sum = 0;                                                          \
-    for (size_t i = 0; i < name##_size(); i++) {                               \
-      sum += h->buckets[i];                                                    \
-      if (sum >= limit)                                                        \
-        return name##_upper_bound(i);                                          \
-    }                                                                          \
-    return UINT64_MAX;                                                         \
-  }                                                                            \
-  static inline uint64_t name##_median(struct name *h) {                       \
-    return name##_percentile(h, 0.5);                                          \
-  }                                                                            \
+#define GC_DEFINE_HISTOGRAM(name, max_value_bits, precision)               \
+  struct name {                                                            \
+    uint32_t buckets[((max_value_bits) << (precision)) + 1];               \
+  };                                                                       \
+  static inline size_t name##_size(void) {                                 \
+    return ((size_t)(max_value_bits) << (precision)) + 1;                  \
+  }                                                                        \
+  static inline uint64_t name##_bucket_min_val(size_t idx) {               \
+    GC_ASSERT(idx < name##_size());                                        \
+    return gc_histogram_bucket_min_val((precision), idx);                  \
+  }                                                                        \
+  static inline struct name make_##name(void) {                            \
+    return (struct name){{0}};                                             \
+  }                                                                        \
+  static inline void name##_record(struct name *h, uint64_t val) {         \
+    h->buckets[gc_histogram_bucket((max_value_bits), (precision), val)]++; \
+  }                                                                        \
+  static inline uint64_t name##_ref(struct name *h, size_t idx) {          \
+    GC_ASSERT(idx < name##_size());                                        \
+    return h->buckets[idx];                                                \
+  }                                                                        \
+  static inline uint64_t name##_upper_bound(size_t idx) {                  \
+    if (idx == name##_size() - 1)                                          \
+      return UINT64_MAX;                                                   \
+    return gc_histogram_bucket_min_val((precision), idx + 1);              \
+  }                                                                        \
+  static inline uint64_t name##_min(struct name *h) {                      \
+    for (size_t i = 0; i < name##_size(); i++)                             \
+      if (h->buckets[i])                                                   \
+        return name##_bucket_min_val(i);                                   \
+    return UINT64_MAX;                                                     \
+  }                                                                        \
+  static inline uint64_t name##_max(struct name *h) {                      \
+    for (size_t i = name##_size(); i > 0; i--)                             \
+      if (h->buckets[i - 1])                                               \
+        return name##_upper_bound(i - 1);                                  \
+    return 0;                                                              \
+  }                                                                        \
+  static inline uint64_t name##_count(struct name *h) {                    \
+    uint64_t sum = 0;                                                      \
+    for (size_t i = 0; i < name##_size(); i++)                             \
+      sum += h->buckets[i];                                                \
+    return sum;                                                            \
+  }                                                                        \
+  static inline uint64_t name##_percentile(struct name *h, double p) {     \
+    uint64_t limit = (uint64_t)((double)name##_count(h) * p);              \
+    uint64_t sum = 0;                                                      \
+    for (size_t i = 0; i < name##_size(); i++) {                           \
+      sum += h->buckets[i];                                                \
+      if (sum >= limit)                                                    \
+        return name##_upper_bound(i);                                      \
+    }                                                                      \
+    return UINT64_MAX;                                                     \
+  }                                                                        \
+  static inline uint64_t name##_median(struct name *h) {                   \
+    return name##_percentile(h, 0.5);                                      \
+  }                                                                        \
   struct name
 
 #endif /* GC_HISTOGRAM_H */

@@ -14,16 +14,16 @@
 
 TRACEPOINT_ENUM(whippet, gc_kind,
                 TP_ENUM_VALUES(ctf_enum_value("MINOR", 1)
-                               ctf_enum_value("MAJOR", 2)
-                               ctf_enum_value("COMPACTING", 3)))
+                                   ctf_enum_value("MAJOR", 2)
+                                       ctf_enum_value("COMPACTING", 3)))
 
 /* Events without fields.  */
-#define GC_LTTNG_EVENT(name)                                                   \
+#define GC_LTTNG_EVENT(name) \
   TRACEPOINT_EVENT(whippet, name, TP_ARGS(), TP_FIELDS())
 
 /* Events about a number of bytes.  */
-#define GC_LTTNG_SIZE_EVENT(name)                                              \
-  TRACEPOINT_EVENT(whippet, name, TP_ARGS(size_t, size),                       \
+#define GC_LTTNG_SIZE_EVENT(name)                        \
+  TRACEPOINT_EVENT(whippet, name, TP_ARGS(size_t, size), \
                    TP_FIELDS(ctf_integer(size_t, size, size)))
 
 GC_LTTNG_SIZE_EVENT(init)
@@ -33,8 +33,8 @@ GC_LTTNG_EVENT(mutators_stopped)
 TRACEPOINT_EVENT(whippet, prepare_gc,
                  TP_ARGS(int, gc_kind, uint64_t, allocation_counter),
                  TP_FIELDS(ctf_enum(whippet, gc_kind, int, gc_kind, gc_kind)
-                           ctf_integer(uint64_t, allocation_counter,
-                                       allocation_counter)))
+                               ctf_integer(uint64_t, allocation_counter,
+                                           allocation_counter)))
 GC_LTTNG_EVENT(roots_traced)
 GC_LTTNG_EVENT(heap_traced)
 GC_LTTNG_EVENT(ephemerons_traced)

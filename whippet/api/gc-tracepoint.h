@@ -11,8 +11,8 @@
 #include "gc-lttng.h"
 #define GC_TRACEPOINT(event, ...) tracepoint(whippet, event, ##__VA_ARGS__)
 #else
-#define GC_TRACEPOINT(event, ...)                                              \
-  do {                                                                         \
+#define GC_TRACEPOINT(event, ...) \
+  do {                            \
   } while (0)
 #endif
 

@@ -3,7 +3,7 @@
 
    Functions that can fail return NULL or 0, leave no trace of the attempt and
    do not print; faults can be injected into each when GC_FAULT_INJECTION is
-   defined.  Nothing here allocates with malloc.  Addresses and sizes of memory
+   defined.  Nothing here allocates with malloc, unless stated.  Addresses and sizes of memory
    are multiples of the page size.  Thread-safe unless stated.  */
 #ifndef GC_PLATFORM_H
 #define GC_PLATFORM_H
@@ -29,8 +29,14 @@ GC_INTERNAL int gc_platform_processor_count(void);
 
 GC_INTERNAL uint64_t gc_platform_monotonic_nanoseconds(void);
 
-/* One past the coldest byte of the calling thread's stack.  */
+/* One past the coldest byte of the calling thread's stack.  May use malloc, as
+   libc does.  */
 GC_INTERNAL uintptr_t gc_platform_current_thread_stack_base(void);
+
+/* The bounds of the calling thread's stack.  *LOW is 0 if it is not known;
+   *HIGH, one past the coldest byte, is 0 if neither is.  */
+GC_INTERNAL void gc_platform_current_thread_stack(uintptr_t *low,
+                                                  uintptr_t *high);
 
 /* ---- Memory ---- */
 
@@ -76,7 +82,8 @@ GC_INTERNAL size_t gc_platform_physical_memory(void);
 /* ---- Threads ---- */
 
 /* Start a thread with a small stack, in which all signals but the synchronous
-   ones are blocked.  1, or 0 on failure.  */
+   ones are blocked.  1, or 0 on failure.  libc may use malloc for this: never
+   with the world stopped.  */
 GC_INTERNAL int gc_platform_thread_create(pthread_t *thread,
                                           void *(*f)(void *data), void *data);
 
@@ -108,14 +115,16 @@ static inline void gc_platform_spin_hint(void) {
 /* ---- Global roots ---- */
 
 /* Bring the list of writable data segments up to date.  The collector calls it
-   before it stops the world, since it may have to wait for a thread that loads
-   a library.  1, or 0 if the list is incomplete for lack of memory.  */
+   before it stops the world, on one thread at a time, since it may have to wait
+   for a thread that loads a library.  1; or 0 if there was no memory for the
+   list, which only makes visits slower.  */
 GC_INTERNAL int gc_platform_prepare_global_roots(void);
 
 /* Call F (low, high, HEAP, DATA) for the writable data of the program and of
-   each loaded object, as of the last gc_platform_prepare_global_roots; without
-   what is read-only after relocation.  World stopped, one thread at a time;
-   takes no lock, unless there was no preparation.  */
+   each loaded object, without what is read-only after relocation.  World
+   stopped, not concurrent with preparation.  Takes no lock, also if libraries
+   were loaded or unloaded since the last preparation; that only makes it
+   slower.  */
 GC_INTERNAL void gc_platform_visit_global_conservative_roots(
     void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data),
     struct gc_heap *heap, void *data);
@@ -137,8 +146,7 @@ enum gc_platform_fault_kind {
 #ifdef GC_FAULT_INJECTION
 /* Operations of each kind tried so far; the number at which one fails, or from
    which all fail (0 = never).  Modified atomically, relaxed.  */
-extern GC_INTERNAL uint64_t
-    gc_platform_fault_counter[GC_PLATFORM_FAULT_KINDS];
+extern GC_INTERNAL uint64_t gc_platform_fault_counter[GC_PLATFORM_FAULT_KINDS];
 extern GC_INTERNAL uint64_t gc_platform_fault_at[GC_PLATFORM_FAULT_KINDS];
 extern GC_INTERNAL uint64_t gc_platform_fault_from[GC_PLATFORM_FAULT_KINDS];
 
@@ -149,8 +157,8 @@ GC_INTERNAL void gc_platform_fault_inject(enum gc_platform_fault_kind kind,
                                           uint64_t nth);
 
 /* Let the NTH and all later operations of KIND fail, until changed.  */
-GC_INTERNAL void
-gc_platform_fault_inject_from(enum gc_platform_fault_kind kind, uint64_t nth);
+GC_INTERNAL void gc_platform_fault_inject_from(enum gc_platform_fault_kind kind,
+                                               uint64_t nth);
 
 /* How many operations of KIND were tried since the last injection.  */
 GC_INTERNAL uint64_t gc_platform_fault_count(enum gc_platform_fault_kind kind);

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The writable data segments of the program and its libraries.  Part of
+   gc-platform-gnu-linux.c; not to be included elsewhere.
+
+   The list of segments is cached.  It is brought up to date before the world
+   stops, by dl_iterate_phdr, which takes a lock of the dynamic loader.  A
+   thread may then load or unload a library before it stops, and may even be
+   stopped while it holds that lock.  So when the world is stopped, a
+   fingerprint of the loader's public list of objects tells whether the cache
+   is still right.  If it is not, the list is walked as it is, without lock:
+   the loader links an object into it by one store once its segments are
+   mapped.  An object that is being unloaded stays in the list for a moment
+   without its segments: hence no segment is read without asking the kernel
+   whether it is mapped.  */
+
+#include <elf.h>
+#include <link.h>
+#include <sys/auxv.h>
+
+/* In programs that are linked statically there is no such list; nor does the
+   set of objects change.  */
+#pragma weak _r_debug
+
+struct segment {
+  uintptr_t low, high;
+};
+
+struct segment_list {
+  size_t count, capacity;
+  struct segment *segments;
+};
+
+#define INITIAL_SEGMENTS 64
+#define MAX_EXCLUSIONS 16
+
+/* Written by preparation, under the loader's lock; read by visits.  The
+   collector orders the two, and they are never concurrent.  */
+static struct {
+  int valid;
+  unsigned long long adds, subs; /* the loader's counts of (un)loaded objects */
+  uint64_t fingerprint;
+  struct segment_list list;
+  struct segment initial[INITIAL_SEGMENTS];
+  struct segment exclusions[MAX_EXCLUSIONS];
+  size_t exclusion_count;
+} global_roots;
+
+/* Two objects of the dynamic loader's list differ in these.  */
+static uint64_t loaded_objects_fingerprint(void) {
+  uint64_t hash = 0;
+  if (!&_r_debug)
+    return hash;
+  for (struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+    hash = (hash ^ (uintptr_t)map) * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ map->l_addr) * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ (uintptr_t)map->l_ld) * UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+static int add_segment(struct segment_list *list, uintptr_t low,
+                       uintptr_t high) {
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity * 2;
+    struct segment *segments =
+        gc_platform_map(capacity * sizeof list->segments[0]);
+    if (!segments)
+      return 0;
+    memcpy(segments, list->segments, list->count * sizeof list->segments[0]);
+    if (list->segments != global_roots.initial)
+      gc_platform_release(list->segments,
+                          list->capacity * sizeof list->segments[0]);
+    list->segments = segments;
+    list->capacity = capacity;
+  }
+  list->segments[list->count++] = (struct segment){low, high};
+  return 1;
+}
+
+/* Call F (low, high, DATA) for the parts of [LOW, HIGH) that are not in the
+   COUNT ranges EXCLUDED.  */
+static int visit_difference(uintptr_t low, uintptr_t high,
+                            const struct segment *excluded, size_t count,
+                            int (*f)(uintptr_t low, uintptr_t high, void *data),
+                            void *data) {
+  for (size_t i = 0; i < count; i++) {
+    if (excluded[i].high <= low || high <= excluded[i].low)
+      continue;
+    int ok = 1;
+    if (low < excluded[i].low)
+      ok = visit_difference(low, excluded[i].low, excluded + i + 1,
+                            count - i - 1, f, data);
+    if (ok && excluded[i].high < high)
+      ok = visit_difference(excluded[i].high, high, excluded + i + 1,
+                            count - i - 1, f, data);
+    return ok;
+  }
+  low = align_up(low, sizeof(uintptr_t));
+  high = align_down(high, sizeof(uintptr_t));
+  return low >= high || f(low, high, data);
+}
+
+/* Call F (low, high, DATA) for the writable segments of an object, without the
+   part that the loader makes read-only after relocation.  Stop and return 0
+   when F returns 0.  */
+static int visit_object(uintptr_t base, const ElfW(Phdr) * phdr, size_t count,
+                        int (*f)(uintptr_t low, uintptr_t high, void *data),
+                        void *data) {
+  struct segment relro = {0, 0};
+  for (size_t i = 0; i < count; i++) {
+    if (phdr[i].p_type == PT_GNU_RELRO) {
+      /* The loader protects whole pages.  */
+      relro.low = align_down(base + phdr[i].p_vaddr, gc_platform_page_size());
+      relro.high = align_down(base + phdr[i].p_vaddr + phdr[i].p_memsz,
+                              gc_platform_page_size());
+    }
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (phdr[i].p_type != PT_LOAD || !(phdr[i].p_flags & PF_W))
+      continue;
+    uintptr_t low = base + phdr[i].p_vaddr;
+    if (!visit_difference(low, low + phdr[i].p_memsz, &relro, 1, f, data))
+      return 0;
+  }
+  return 1;
+}
+
+/* ---- Preparation ---- */
+
+static int record_segment(uintptr_t low, uintptr_t high, void *data) {
+  return add_segment(data, low, high);
+}
+
+static int record_object(struct dl_phdr_info *info, size_t size, void *data) {
+  int *first = data;
+  if (*first) {
+    *first = 0;
+    int has_counts = size >= offsetof(struct dl_phdr_info, dlpi_subs) +
+                                 sizeof info->dlpi_subs;
+    if (global_roots.valid && has_counts &&
+        global_roots.adds == info->dlpi_adds &&
+        global_roots.subs == info->dlpi_subs)
+      return 1;
+    global_roots.valid = 1;
+    global_roots.adds = has_counts ? info->dlpi_adds : 0;
+    global_roots.subs = has_counts ? info->dlpi_subs : 0;
+    /* The loader's lock is held: the list and the counts agree.  */
+    global_roots.fingerprint = loaded_objects_fingerprint();
+    global_roots.list.count = 0;
+    if (!global_roots.list.segments) {
+      global_roots.list.segments = global_roots.initial;
+      global_roots.list.capacity = INITIAL_SEGMENTS;
+    }
+  }
+  if (!visit_object(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum,
+                    record_segment, &global_roots.list)) {
+    global_roots.valid = 0;
+    return 1;
+  }
+  return 0;
+}
+
+int gc_platform_prepare_global_roots(void) {
+  int first = 1;
+  dl_iterate_phdr(record_object, &first);
+  return global_roots.valid;
+}
+
+void gc_platform_exclude_global_root(void *addr, size_t size) {
+  if (global_roots.exclusion_count < MAX_EXCLUSIONS)
+    global_roots.exclusions[global_roots.exclusion_count++] =
+        (struct segment){(uintptr_t)addr, (uintptr_t)addr + size};
+}
+
+/* ---- Visits ---- */
+
+struct visit_closure {
+  void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data);
+  struct gc_heap *heap;
+  void *data;
+};
+
+static int call_visitor(uintptr_t low, uintptr_t high, void *data) {
+  struct visit_closure *closure = data;
+  closure->f(low, high, closure->heap, closure->data);
+  return 1;
+}
+
+/* Whether all pages of the range are mapped.  */
+static int is_mapped(uintptr_t low, uintptr_t high) {
+  size_t page = gc_platform_page_size();
+  unsigned char residency[256];
+  low = align_down(low, page);
+  high = align_up(high, page);
+  while (low < high) {
+    size_t size = high - low;
+    if (size > sizeof residency * page)
+      size = sizeof residency * page;
+    int result;
+    do
+      result = mincore((void *)low, size, residency);
+    while (result != 0 && errno == EAGAIN);
+    if (result != 0)
+      return 0;
+    low += size;
+  }
+  return 1;
+}
+
+static int visit_segment(uintptr_t low, uintptr_t high, void *data) {
+  if (!is_mapped(low, high))
+    return 1;
+  return visit_difference(low, high, global_roots.exclusions,
+                          global_roots.exclusion_count, call_visitor, data);
+}
+
+/* The program headers of MAP, found without the loader's help.  NULL if they
+   cannot be found.  */
+static const ElfW(Phdr) *
+    find_program_headers(struct link_map *map, size_t *count) {
+  if (map == _r_debug.r_map) {
+    /* The program itself.  */
+    *count = getauxval(AT_PHNUM);
+    return (const ElfW(Phdr) *)getauxval(AT_PHDR);
+  }
+  const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)map->l_addr;
+  if (!header || !is_mapped(map->l_addr, map->l_addr + sizeof *header) ||
+      memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+      header->e_phentsize != sizeof(ElfW(Phdr)))
+    return NULL;
+  uintptr_t phdr = map->l_addr + header->e_phoff;
+  if (!is_mapped(phdr, phdr + header->e_phnum * sizeof(ElfW(Phdr))))
+    return NULL;
+  *count = header->e_phnum;
+  return (const ElfW(Phdr) *)phdr;
+}
+
+static void visit_loaded_objects(struct visit_closure *closure) {
+  for (struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+    size_t count;
+    const ElfW(Phdr) *phdr = find_program_headers(map, &count);
+    if (phdr)
+      visit_object(map->l_addr, phdr, count, visit_segment, closure);
+  }
+}
+
+static int visit_object_by_info(struct dl_phdr_info *info, size_t size,
+                                void *data) {
+  (void)size;
+  visit_object(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum,
+               visit_segment, data);
+  return 0;
+}
+
+void gc_platform_visit_global_conservative_roots(
+    void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data),
+    struct gc_heap *heap, void *data) {
+  struct visit_closure closure = {f, heap, data};
+  if (global_roots.valid &&
+      global_roots.fingerprint == loaded_objects_fingerprint()) {
+    for (size_t i = 0; i < global_roots.list.count; i++)
+      visit_segment(global_roots.list.segments[i].low,
+                    global_roots.list.segments[i].high, &closure);
+  } else if (&_r_debug && _r_debug.r_map) {
+    visit_loaded_objects(&closure);
+  } else {
+    dl_iterate_phdr(visit_object_by_info, &closure);
+  }
+}

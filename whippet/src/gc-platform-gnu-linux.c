@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The operating system interface on GNU/Linux.  The search for global roots is
+   in gc-platform-global-roots.h.  */
+
+#define _GNU_SOURCE
+#include "gc-platform.h"
+
+#include "gc-align.h"
+#include "gc-assert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Tracing threads do not recurse; address space is reserved, not used.  */
+#define THREAD_STACK_SIZE ((size_t)512 * 1024)
+
+/* ---- Fault injection ---- */
+
+#ifdef GC_FAULT_INJECTION
+
+uint64_t gc_platform_fault_counter[GC_PLATFORM_FAULT_KINDS];
+uint64_t gc_platform_fault_at[GC_PLATFORM_FAULT_KINDS];
+uint64_t gc_platform_fault_from[GC_PLATFORM_FAULT_KINDS];
+
+/* All accesses are relaxed: the counters order nothing.  */
+static int fault_injected(enum gc_platform_fault_kind kind) {
+  uint64_t n =
+      __atomic_add_fetch(&gc_platform_fault_counter[kind], 1, __ATOMIC_RELAXED);
+  uint64_t at = __atomic_load_n(&gc_platform_fault_at[kind], __ATOMIC_RELAXED);
+  uint64_t from =
+      __atomic_load_n(&gc_platform_fault_from[kind], __ATOMIC_RELAXED);
+  return n == at || (from && n >= from);
+}
+
+static void set_fault(enum gc_platform_fault_kind kind, uint64_t at,
+                      uint64_t from) {
+  __atomic_store_n(&gc_platform_fault_at[kind], 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&gc_platform_fault_from[kind], 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&gc_platform_fault_counter[kind], 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&gc_platform_fault_at[kind], at, __ATOMIC_RELAXED);
+  __atomic_store_n(&gc_platform_fault_from[kind], from, __ATOMIC_RELAXED);
+}
+
+void gc_platform_fault_inject(enum gc_platform_fault_kind kind, uint64_t nth) {
+  set_fault(kind, nth, 0);
+}
+
+void gc_platform_fault_inject_from(enum gc_platform_fault_kind kind,
+                                   uint64_t nth) {
+  set_fault(kind, 0, nth);
+}
+
+uint64_t gc_platform_fault_count(enum gc_platform_fault_kind kind) {
+  return __atomic_load_n(&gc_platform_fault_counter[kind], __ATOMIC_RELAXED);
+}
+
+static void init_faults(void) {
+  static const char *const names[GC_PLATFORM_FAULT_KINDS] = {
+      [GC_PLATFORM_FAULT_MAP] = "GC_FAULT_MAP",
+      [GC_PLATFORM_FAULT_PROTECT] = "GC_FAULT_PROTECT",
+      [GC_PLATFORM_FAULT_THREAD] = "GC_FAULT_THREAD",
+  };
+  for (int kind = 0; kind < GC_PLATFORM_FAULT_KINDS; kind++) {
+    const char *value = getenv(names[kind]);
+    if (value)
+      gc_platform_fault_inject((enum gc_platform_fault_kind)kind,
+                               strtoull(value, NULL, 10));
+  }
+}
+
+#else
+
+static int fault_injected(enum gc_platform_fault_kind kind) {
+  (void)kind;
+  return 0;
+}
+
+static void init_faults(void) {
+}
+
+#endif
+
+/* ---- The process and its limits ---- */
+
+/* 0 = not yet known.  Relaxed: whoever computes it gets the same value.  */
+static size_t page_size;
+
+size_t gc_platform_page_size(void) {
+  size_t size = __atomic_load_n(&page_size, __ATOMIC_RELAXED);
+  if (!size) {
+    size = (size_t)sysconf(_SC_PAGESIZE);
+    __atomic_store_n(&page_size, size, __ATOMIC_RELAXED);
+  }
+  return size;
+}
+
+void gc_platform_init(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  gc_platform_page_size();
+  pthread_once(&once, init_faults);
+}
+
+int gc_platform_processor_count(void) {
+  cpu_set_t sets[8];
+  memset(sets, 0, sizeof sets);
+  int count = 0;
+  if (sched_getaffinity(0, sizeof sets, sets) == 0)
+    count = CPU_COUNT_S(sizeof sets, sets);
+  if (count < 1)
+    count = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  return count < 1 ? 1 : count;
+}
+
+uint64_t gc_platform_monotonic_nanoseconds(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Where the kernel put the arguments of the process; a fallback for the main
+   thread when /proc is not mounted.  */
+extern void *__libc_stack_end __attribute__((weak));
+
+void gc_platform_current_thread_stack(uintptr_t *low, uintptr_t *high) {
+  pthread_attr_t attr;
+  *low = *high = 0;
+  if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+    void *addr;
+    size_t size;
+    if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
+      *low = (uintptr_t)addr;
+      *high = (uintptr_t)addr + size;
+    }
+    pthread_attr_destroy(&attr);
+  } else if (&__libc_stack_end) {
+    *high = align_up((uintptr_t)__libc_stack_end, sizeof(void *));
+  }
+}
+
+uintptr_t gc_platform_current_thread_stack_base(void) {
+  uintptr_t low, high;
+  gc_platform_current_thread_stack(&low, &high);
+  if (!high)
+    GC_CRASH();
+  return high;
+}
+
+/* Read the beginning of the file PATH into BUF, of SIZE bytes, as a string.
+   The number of characters, or 0.  */
+static size_t read_file(const char *path, char *buf, size_t size) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  size_t total = 0;
+  while (total < size - 1) {
+    ssize_t n = read(fd, buf + total, size - 1 - total);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      break;
+    total += (size_t)n;
+  }
+  close(fd);
+  buf[total] = '\0';
+  return total;
+}
+
+/* Pages of address space, and of private writable memory and stacks, that the
+   process has mapped.  0 on failure.  */
+static int pages_in_use(size_t *all, size_t *data) {
+  char buf[256];
+  if (!read_file("/proc/self/statm", buf, sizeof buf))
+    return 0;
+  /* size resident shared text lib data dirty */
+  char *p = buf;
+  *all = strtoull(p, &p, 10);
+  for (int i = 0; i < 4; i++)
+    strtoull(p, &p, 10);
+  char *end;
+  *data = strtoull(p, &end, 10);
+  return end != p;
+}
+
+static size_t limit_minus_use(rlim_t limit, size_t use) {
+  if (limit == RLIM_INFINITY || limit >= SIZE_MAX)
+    return SIZE_MAX;
+  return use < limit ? (size_t)limit - use : 0;
+}
+
+size_t gc_platform_address_space_available(void) {
+  struct rlimit as, data;
+  if (getrlimit(RLIMIT_AS, &as) != 0)
+    as.rlim_cur = RLIM_INFINITY;
+  if (getrlimit(RLIMIT_DATA, &data) != 0)
+    data.rlim_cur = RLIM_INFINITY;
+  if (as.rlim_cur == RLIM_INFINITY && data.rlim_cur == RLIM_INFINITY)
+    return SIZE_MAX;
+
+  size_t all_pages, data_pages;
+  size_t page = gc_platform_page_size();
+  if (!pages_in_use(&all_pages, &data_pages)) {
+    /* Unknown: suppose that half of it is in use.  */
+    all_pages = (size_t)as.rlim_cur / 2 / page;
+    data_pages = (size_t)data.rlim_cur / 2 / page;
+  }
+  size_t by_as = limit_minus_use(as.rlim_cur, all_pages * page);
+  size_t by_data = limit_minus_use(data.rlim_cur, data_pages * page);
+  return by_as < by_data ? by_as : by_data;
+}
+
+/* The number in FILE of the directory ROOT/GROUP, or of one above it, whichever
+   is least; SIZE_MAX if there is none.  */
+static size_t control_group_limit(const char *root, const char *group,
+                                  const char *file) {
+  size_t limit = SIZE_MAX;
+  char path[PATH_MAX];
+  size_t root_length = strlen(root);
+  size_t length = root_length + strlen(group);
+  if (length + 1 + strlen(file) + 1 > sizeof path)
+    return limit;
+  strcpy(path, root);
+  strcat(path, group);
+  for (;;) {
+    while (length > root_length && path[length - 1] == '/')
+      length--;
+    char buf[64];
+    path[length] = '/';
+    strcpy(path + length + 1, file);
+    if (read_file(path, buf, sizeof buf) && buf[0] >= '0' && buf[0] <= '9') {
+      unsigned long long value = strtoull(buf, NULL, 10);
+      if (value < limit)
+        limit = (size_t)value;
+    }
+    if (length == root_length)
+      return limit;
+    while (length > root_length && path[length - 1] != '/')
+      length--;
+  }
+}
+
+/* Whether the comma-separated list [CONTROLLERS, END) has "memory".  */
+static int names_memory(const char *controllers, const char *end) {
+  static const char name[] = "memory";
+  size_t length = sizeof name - 1;
+  while (controllers < end) {
+    const char *comma = memchr(controllers, ',', (size_t)(end - controllers));
+    const char *stop = comma ? comma : end;
+    if ((size_t)(stop - controllers) == length &&
+        memcmp(controllers, name, length) == 0)
+      return 1;
+    controllers = stop + 1;
+  }
+  return 0;
+}
+
+static size_t control_group_memory(void) {
+  size_t limit = SIZE_MAX;
+  char buf[4096];
+  if (!read_file("/proc/self/cgroup", buf, sizeof buf))
+    return limit;
+  /* Lines are "id:controllers:group"; version 2 has id 0, no controllers.  */
+  for (char *line = buf; *line;) {
+    char *next = strchr(line, '\n');
+    if (next)
+      *next++ = '\0';
+    char *controllers = strchr(line, ':');
+    char *group = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (group) {
+      controllers++;
+      size_t value = SIZE_MAX;
+      if (controllers == group)
+        value = control_group_limit("/sys/fs/cgroup", group + 1, "memory.max");
+      else if (names_memory(controllers, group))
+        value = control_group_limit("/sys/fs/cgroup/memory", group + 1,
+                                    "memory.limit_in_bytes");
+      if (value < limit)
+        limit = value;
+    }
+    if (!next)
+      break;
+    line = next;
+  }
+  return limit;
+}
+
+size_t gc_platform_physical_memory(void) {
+  long pages = sysconf(_SC_PHYS_PAGES);
+  size_t total = SIZE_MAX;
+  if (pages > 0 && (size_t)pages <= SIZE_MAX / gc_platform_page_size())
+    total = (size_t)pages * gc_platform_page_size();
+  size_t limit = control_group_memory();
+  return limit < total ? limit : total;
+}
+
+/* ---- Memory ---- */
+
+/* For assertions.  */
+__attribute__((unused)) static int is_page_aligned(const void *addr,
+                                                   size_t size) {
+  return is_aligned((uintptr_t)addr | size, gc_platform_page_size());
+}
+
+static void unmap(uintptr_t low, uintptr_t high) {
+  if (low < high && munmap((void *)low, high - low) != 0) {
+    /* Splitting a mapping can fail for lack of kernel memory.  At least give
+       the pages back; the address range is lost.  */
+    madvise((void *)low, high - low, MADV_DONTNEED);
+  }
+}
+
+static void *map_anonymous(size_t size, int protection, int flags) {
+  if (fault_injected(GC_PLATFORM_FAULT_MAP))
+    return NULL;
+  void *addr =
+      mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  return addr == MAP_FAILED ? NULL : addr;
+}
+
+void *gc_platform_reserve(size_t size, size_t alignment) {
+  GC_ASSERT(is_power_of_two(alignment));
+  GC_ASSERT(is_page_aligned(NULL, size));
+  if (size == 0)
+    return NULL;
+  if (alignment < gc_platform_page_size())
+    alignment = gc_platform_page_size();
+
+  /* Often the first attempt is aligned, and then needs no more than SIZE,
+     which matters when address space is short.  */
+  void *addr = map_anonymous(size, PROT_NONE, MAP_NORESERVE);
+  if (!addr || is_aligned((uintptr_t)addr, alignment))
+    return addr;
+  unmap((uintptr_t)addr, (uintptr_t)addr + size);
+
+  size_t padded = size + alignment - gc_platform_page_size();
+  if (padded < size)
+    return NULL;
+  addr = map_anonymous(padded, PROT_NONE, MAP_NORESERVE);
+  if (!addr)
+    return NULL;
+  uintptr_t low = (uintptr_t)addr;
+  uintptr_t aligned = align_up(low, alignment);
+  unmap(low, aligned);
+  unmap(aligned + size, low + padded);
+  return (void *)aligned;
+}
+
+void *gc_platform_map(size_t size) {
+  size = align_up(size, gc_platform_page_size());
+  return size ? map_anonymous(size, PROT_READ | PROT_WRITE, 0) : NULL;
+}
+
+void gc_platform_release(void *addr, size_t size) {
+  size = align_up(size, gc_platform_page_size());
+  GC_ASSERT(is_page_aligned(addr, size));
+  unmap((uintptr_t)addr, (uintptr_t)addr + size);
+}
+
+int gc_platform_protect(void *addr, size_t size, int readable_writable) {
+  GC_ASSERT(is_page_aligned(addr, size));
+  if (fault_injected(GC_PLATFORM_FAULT_PROTECT))
+    return 0;
+  return mprotect(addr, size,
+                  readable_writable ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+}
+
+int gc_platform_commit(void *addr, size_t size) {
+  return gc_platform_protect(addr, size, 1);
+}
+
+void gc_platform_discard(void *addr, size_t size) {
+  GC_ASSERT(is_page_aligned(addr, size));
+  /* Fails for pages that the program has locked in memory.  */
+  if (madvise(addr, size, MADV_DONTNEED) != 0)
+    memset(addr, 0, size);
+}
+
+void gc_platform_decommit(void *addr, size_t size) {
+  gc_platform_discard(addr, size);
+  /* On failure the memory stays accessible: it is zero all the same.  */
+  mprotect(addr, size, PROT_NONE);
+}
+
+void gc_platform_advise_huge(void *addr, size_t size, int enable) {
+  madvise(addr, size, enable ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+/* ---- Threads ---- */
+
+int gc_platform_thread_create(pthread_t *thread, void *(*f)(void *data),
+                              void *data) {
+  if (fault_injected(GC_PLATFORM_FAULT_THREAD))
+    return 0;
+
+  /* The new thread inherits the mask, so that there is no moment in which it
+     could take a signal.  */
+  static const int synchronous[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
+                                    SIGTRAP, SIGABRT, SIGSYS};
+  sigset_t mask, saved_mask;
+  sigfillset(&mask);
+  for (size_t i = 0; i < sizeof synchronous / sizeof synchronous[0]; i++)
+    sigdelset(&mask, synchronous[i]);
+
+  pthread_attr_t attr;
+  if (pthread_attr_init(&attr) != 0)
+    return 0;
+  /* If this is too small for the program's thread-local data, the default
+     remains.  */
+  pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
+
+  int ok = 0;
+  if (pthread_sigmask(SIG_SETMASK, &mask, &saved_mask) == 0) {
+    ok = pthread_create(thread, &attr, f, data) == 0;
+    if (!ok)
+      ok = pthread_create(thread, NULL, f, data) == 0;
+    pthread_sigmask(SIG_SETMASK, &saved_mask, NULL);
+  }
+  pthread_attr_destroy(&attr);
+  return ok;
+}
+
+/* Waits and wakes are called in signal handlers: errno is preserved.  */
+
+static int futex_wait(uint32_t *addr, uint32_t expected,
+                      const struct timespec *timeout) {
+  int saved_errno = errno;
+  int timed_out = syscall(SYS_futex, addr, FUTEX_WAIT_PRIVATE, expected,
+                          timeout, NULL, 0) != 0 &&
+                  errno == ETIMEDOUT;
+  errno = saved_errno;
+  return !timed_out;
+}
+
+void gc_platform_futex_wait(uint32_t *addr, uint32_t expected) {
+  futex_wait(addr, expected, NULL);
+}
+
+int gc_platform_futex_wait_timed(uint32_t *addr, uint32_t expected,
+                                 uint64_t nsec) {
+  struct timespec timeout = {.tv_sec = (time_t)(nsec / 1000000000),
+                             .tv_nsec = (long)(nsec % 1000000000)};
+  return futex_wait(addr, expected, &timeout);
+}
+
+void gc_platform_futex_wake(uint32_t *addr, int count) {
+  int saved_errno = errno;
+  syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+  errno = saved_errno;
+}
+
+/* ---- Global roots ---- */
+
+#include "gc-platform-global-roots.h"

@@ -71,6 +71,13 @@ GC_INTERNAL void gc_ephemeron_init_internal(struct gc_heap *heap,
                                             struct gc_ref key,
                                             struct gc_ref value);
 
+/* Fields of EPHEMERON.  Generational builds: if a collection came between
+   allocation and initialisation, the ephemeron is old and a minor collection
+   would not look at it; gc_ephemeron_init then applies the write barrier to
+   both.  */
+GC_INTERNAL struct gc_edge gc_ephemeron_key_edge(struct gc_ephemeron *e);
+GC_INTERNAL struct gc_edge gc_ephemeron_value_edge(struct gc_ephemeron *e);
+
 /* NULL if there is no memory.  */
 GC_INTERNAL struct gc_pending_ephemerons *gc_make_pending_ephemerons(void);
 GC_INTERNAL void gc_free_pending_ephemerons(struct gc_pending_ephemerons *p);

@@ -91,6 +91,16 @@ gc_ephemeron_init_internal(struct gc_heap *heap, struct gc_ephemeron *e,
   e->value = value;
 }
 
+struct gc_edge
+gc_ephemeron_key_edge(struct gc_ephemeron *e) {
+  return gc_edge(&e->key);
+}
+
+struct gc_edge
+gc_ephemeron_value_edge(struct gc_ephemeron *e) {
+  return gc_edge(&e->value);
+}
+
 static inline struct gc_ref
 ephemeron_load(struct gc_ref *loc) {
   return gc_ref(gc_atomic_load(&loc->value));

@@ -9,11 +9,10 @@
    it traces (and does ephemerons) before the next priority.  At the end it
    notifies.
 
-   A finalizer must be attached before the first safepoint after its allocation,
-   so that the finalizers that were attached since the last collection are
-   exactly the young ones.  They are in lists of their own.  The object of a
-   finalizer that survived a collection survived it too: both are old, and a
-   minor collection looks only at the young lists.  */
+   The finalizers that were attached since the last collection are in lists of
+   their own.  The object of a finalizer that was there in the last collection
+   survived it: both are old, and a minor collection looks only at the young
+   lists.  */
 
 #ifndef GC_FINALIZER_INTERNAL_H
 #define GC_FINALIZER_INTERNAL_H

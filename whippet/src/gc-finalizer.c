@@ -16,9 +16,11 @@
    not fail.  Heads and links are strong edges: the trace follows a list from
    its head, and several lists per priority let several workers do so.
 
-   Links may point from an old to a young object only while the world is
-   stopped: young lists hold young finalizers, and what a collection leaves in
-   the other lists is old.  So links need no write barrier.  */
+   Stores into finalizers have no write barrier.  What a collection leaves in
+   the old lists and the queue is old, so are its links.  A finalizer in a young
+   list normally is young, but may be old if there was a collection between
+   allocation and attachment.  Therefore minor collections do not rely on the
+   trace for the young lists, but visit links and closures one by one.  */
 
 #define GC_IMPL 1
 
@@ -197,15 +199,29 @@ finalizer_visit_heads(struct gc_finalizer **heads, gc_finalizer_visitor visit,
       visit(gc_edge(&heads[i]), heap, trace_data);
 }
 
+/* Minor collection: nothing moves, and so VISIT may put off its work.  */
+static void
+finalizer_visit_young(struct gc_finalizer **heads, gc_finalizer_visitor visit,
+                      struct gc_heap *heap, void *trace_data) {
+  for (size_t i = 0; i < FINALIZER_LISTS; i++)
+    for (struct gc_finalizer **loc = &heads[i]; *loc; loc = &(*loc)->next) {
+      visit(gc_edge(loc), heap, trace_data);
+      visit(gc_edge(&(*loc)->closure), heap, trace_data);
+    }
+}
+
 void
 gc_visit_finalizer_roots(struct gc_finalizer_state *state, int is_minor,
                          gc_finalizer_visitor visit, struct gc_heap *heap,
                          void *trace_data) {
   for (size_t i = 0; i < state->priorities; i++) {
-    finalizer_visit_heads(state->tables[i].young, visit, heap, trace_data);
-    /* What is in the other lists survived a collection.  */
-    if (!is_minor)
-      finalizer_visit_heads(state->tables[i].old, visit, heap, trace_data);
+    struct finalizer_table *table = &state->tables[i];
+    if (is_minor) {
+      finalizer_visit_young(table->young, visit, heap, trace_data);
+    } else {
+      finalizer_visit_heads(table->young, visit, heap, trace_data);
+      finalizer_visit_heads(table->old, visit, heap, trace_data);
+    }
   }
   if (!is_minor && state->fired)
     visit(gc_edge(&state->fired), heap, trace_data);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The remembered set of generational builds: fields of old objects that may
+   reference young ones.
+
+   A field of a small object is logged by a bit in the metadata byte of its
+   granule: who sets it appends the edge to his buffer.  Fields of large objects
+   and of objects outside the heap go to a hash set.  Every collection empties
+   both, since it leaves no young object behind.
+
+   If there is no memory to record an edge, the next collection is a full one,
+   and the field's bit stays clear.  */
+
+#ifndef MMC_BARRIER_H
+#define MMC_BARRIER_H
+
+#include "mmc-heap.h"
+
+static struct edge_buffer*
+heap_take_edge_buffer(struct gc_heap *heap) {
+  pthread_mutex_lock(&heap->edges_lock);
+  struct edge_buffer *buf = heap->free_edges;
+  if (buf)
+    heap->free_edges = buf->next;
+  pthread_mutex_unlock(&heap->edges_lock);
+  if (!buf)
+    buf = gc_platform_map(sizeof(*buf));
+  if (buf) {
+    buf->next = NULL;
+    buf->count = 0;
+  }
+  return buf;
+}
+
+static void
+heap_add_full_edges(struct gc_heap *heap, struct edge_buffer *buf) {
+  struct edge_buffer *head = gc_atomic_load_relaxed(&heap->full_edges);
+  do
+    buf->next = head;
+  while (!gc_atomic_cmpxchg_weak(&heap->full_edges, &head, buf));
+}
+
+/* Give up MUT's buffer.  By its thread, or in a pause.  */
+static void
+mutator_release_edges(struct gc_mutator *mut) {
+  if (mut->edges)
+    heap_add_full_edges(mut->heap, mut->edges);
+  mut->edges = NULL;
+}
+
+static int
+mutator_remember_edge(struct gc_mutator *mut, struct gc_edge edge) {
+  if (mut->edges && mut->edges->count == EDGE_BUFFER_SIZE)
+    mutator_release_edges(mut);
+  if (!mut->edges)
+    mut->edges = heap_take_edge_buffer(mut->heap);
+  if (!mut->edges)
+    return 0;
+  mut->edges->edges[mut->edges->count++] = edge;
+  return 1;
+}
+
+static inline uint8_t
+nofl_log_bit(struct gc_edge edge) {
+  return gc_edge_address(edge) & sizeof(uintptr_t)
+    ? NOFL_LOGGED_1 : NOFL_LOGGED_0;
+}
+
+/* Returns nonzero if this call set the bit.  */
+static int
+nofl_log_edge(struct gc_edge edge) {
+  uint8_t *loc = nofl_metadata_byte(gc_edge_address(edge));
+  uint8_t bit = nofl_log_bit(edge);
+  uint8_t byte = gc_atomic_load_relaxed(loc);
+  while (!(byte & bit))
+    if (gc_atomic_cmpxchg_weak(loc, &byte, (uint8_t)(byte | bit)))
+      return 1;
+  return 0;
+}
+
+static void
+nofl_unlog_edge(struct gc_edge edge) {
+  uint8_t *loc = nofl_metadata_byte(gc_edge_address(edge));
+  uint8_t bit = nofl_log_bit(edge);
+  uint8_t byte = gc_atomic_load_relaxed(loc);
+  while (!gc_atomic_cmpxchg_weak(loc, &byte, (uint8_t)(byte & ~bit)))
+    continue;
+}
+
+static int
+heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
+  uintptr_t addr = gc_ref_value(ref);
+  if (nofl_space_contains(&heap->space, addr))
+    return !nofl_object_is_old(addr);
+  if (large_space_contains(&heap->large, addr))
+    return !large_object_is_old(&heap->large, ref);
+  return 0;
+}
+
+static void
+mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
+                      struct gc_edge edge, struct gc_ref new_val) {
+  struct gc_heap *heap = mut->heap;
+  if (gc_ref_is_null(new_val) || gc_ref_is_immediate(new_val)
+      || !heap_ref_is_young(heap, new_val))
+    return;
+  uintptr_t addr = gc_ref_value(obj);
+  int recorded;
+  if (nofl_space_contains(&heap->space, addr)) {
+    if (!nofl_object_is_old(addr) || !nofl_log_edge(edge))
+      return;
+    recorded = mutator_remember_edge(mut, edge);
+    if (!recorded)
+      nofl_unlog_edge(edge);
+  } else if (large_space_contains(&heap->large, addr)) {
+    if (!large_object_is_old(&heap->large, obj))
+      return;
+    recorded = large_object_remember_edge(&heap->large, obj, edge);
+  } else {
+    /* No bit to tell that it was logged before.  */
+    recorded = mutator_remember_edge(mut, edge);
+  }
+  if (!recorded)
+    gc_atomic_store_relaxed(&heap->minor_impossible, 1u);
+}
+
+/* End of a collection, world stopped: empty the remembered set.  Objects may
+   have died or moved: the bits of dead ones are cleared by sweeping, and
+   copies start without.  */
+static void
+heap_forget_remembered_edges(struct gc_heap *heap) {
+  struct edge_buffer *buf = heap->full_edges;
+  heap->full_edges = NULL;
+  while (buf) {
+    struct edge_buffer *next = buf->next;
+    for (size_t i = 0; i < buf->count; i++)
+      if (nofl_space_contains(&heap->space, gc_edge_address(buf->edges[i])))
+        nofl_unlog_edge(buf->edges[i]);
+    buf->next = heap->free_edges;
+    heap->free_edges = buf;
+    buf = next;
+  }
+  large_space_clear_remembered_edges(&heap->large);
+  heap->minor_impossible = 0;
+}
+
+#endif // MMC_BARRIER_H

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* One collection, from the request to the restart.  */
+
+#ifndef MMC_COLLECT_H
+#define MMC_COLLECT_H
+
+#include "mmc-barrier.h"
+#include "mmc-sizing.h"
+#include "mmc-trace.h"
+#include "mmc-verify.h"
+
+/* A heap with less live data than this is traced by one thread.  */
+#define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
+
+/* What the allocation that caused a collection is waiting for.  Satisfied
+   while the world is still stopped, so that no other mutator can take what
+   this collection found.  */
+struct mmc_request {
+  struct nofl_allocator *allocator;   /* small: needs a hole ... */
+  size_t granules;                    /* ... of this size */
+  size_t large_bytes;                 /* large: needs so many */
+  uint8_t large_kind;
+  int use_reserve;
+  uint8_t satisfied;
+  void *large_object;
+};
+
+static void* heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
+                                     uint8_t kind, int use_reserve);
+
+static void
+heap_finish_allocators(struct gc_heap *heap) {
+  for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
+    nofl_allocator_finish(&heap->space, &m->allocator);
+    nofl_allocator_finish(&heap->space, &m->ambiguous_allocator);
+    mutator_release_edges(m);
+  }
+}
+
+/* Without room in the table of roots, trace the root at once.  */
+static void
+heap_add_root(struct gc_heap *heap, enum trace_root_kind kind, void *data) {
+  if (!tracer_add_root(&heap->tracer, kind, data)) {
+    struct trace_worker *worker = &heap->tracer.workers[0];
+    worker->parallel = 0;
+    worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+    trace_root(worker, (struct trace_root) { kind, data });
+  }
+}
+
+static void
+heap_add_pinned_roots(struct gc_heap *heap) {
+#if GC_CONSERVATIVE_ROOTS
+  for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
+    heap_add_root(heap, TRACE_ROOT_MUTATOR_STACK, m);
+    if (m->roots)
+      heap_add_root(heap, TRACE_ROOT_MUTATOR_PINNED, m);
+  }
+  heap_add_root(heap, TRACE_ROOT_GLOBALS, NULL);
+  if (heap->roots)
+    heap_add_root(heap, TRACE_ROOT_HEAP_PINNED, NULL);
+#else
+  (void)heap;
+#endif
+}
+
+static void
+heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
+  for (struct gc_mutator *m = heap->mutators; m; m = m->next)
+    if (m->roots)
+      heap_add_root(heap, TRACE_ROOT_MUTATOR, m);
+  if (heap->roots)
+    heap_add_root(heap, TRACE_ROOT_HEAP, NULL);
+  heap_add_root(heap, TRACE_ROOT_FINALIZERS, NULL);
+  if (GC_GENERATIONAL && kind == GC_COLLECTION_MINOR) {
+    heap_add_root(heap, TRACE_ROOT_REMEMBERED, heap->full_edges);
+    heap_add_root(heap, TRACE_ROOT_REMEMBERED_LARGE, NULL);
+  }
+}
+
+/* What a conservatively traced object references, if it is live, must stay
+   where it is.  Whether it is live is not known yet, so every such object of
+   the last collection and since counts.  This costs one scan of those objects
+   and pins what they hold for this collection only.  */
+
+static void
+fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo, uintptr_t hi) {
+  for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
+    uintptr_t word = *(uintptr_t*)addr;
+    if (!nofl_space_contains(&heap->space, word)
+        || !gc_is_valid_conservative_ref_displacement
+             (word & (sizeof(uintptr_t) - 1)))
+      continue;
+    uintptr_t target = nofl_resolve_conservative(&heap->space, word, 0);
+    if (target)
+      nofl_fix_object(&heap->space, target);
+  }
+}
+
+static void
+fix_referents_of_object(uintptr_t addr, uint8_t state, void *data) {
+  (void)state;
+  if (!(*nofl_metadata_byte(addr) & NOFL_KIND_NONE))
+    fix_ambiguous_words(data, addr, addr + nofl_object_size(addr));
+}
+
+static inline void
+fix_referents_of_block(struct nofl_space *space, struct nofl_block *block,
+                       void *data) {
+  (void)space;
+  if (!nofl_block_is_empty(block) && block->class == NOFL_CLASS_AMBIGUOUS)
+    nofl_visit_objects(block, fix_referents_of_object, data);
+}
+
+static void
+fix_referents_of_large_object(uintptr_t start, size_t bytes, uint8_t kind,
+                              int live, void *data) {
+  (void)live;
+  if ((kind & NOFL_KIND_MASK) == NOFL_PINNED)
+    fix_ambiguous_words(data, start,
+                        start + (bytes & ~(sizeof(uintptr_t) - 1)));
+}
+
+static void
+heap_fix_ambiguous_referents(struct gc_heap *heap) {
+  nofl_visit_blocks(&heap->space, fix_referents_of_block, heap);
+  large_space_visit_objects(&heap->large, fix_referents_of_large_object, heap);
+}
+
+/* The referents of pinned roots are marked before anything may move, without
+   tracing further; then the blocks to evacuate are chosen.  */
+static void
+heap_start_evacuation(struct gc_heap *heap, int explicit_request) {
+  struct gc_tracer *tracer = &heap->tracer;
+  struct trace_worker *worker = &tracer->workers[0];
+  worker->parallel = 0;
+  worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  heap_add_pinned_roots(heap);
+  trace_all_roots(worker);
+  trace_flush_pending_edges(worker);
+  tracer_clear_roots(tracer);
+  heap_fix_ambiguous_referents(heap);
+  size_t max = explicit_request || heap->stress.compact
+    ? NOFL_GRANULES_PER_BLOCK : MMC_SPARSE_GRANULES;
+  size_t candidates = nofl_space_start_evacuation(&heap->space, max);
+  heap->statistics.blocks_evacuation_candidates += candidates;
+  tracer_set_evacuating(tracer, heap->space.evacuating);
+}
+
+static void
+heap_trace_ephemerons(struct gc_heap *heap) {
+  struct gc_pending_ephemerons *pending = heap->pending_ephemerons;
+  if (gc_pending_ephemerons_empty(pending)
+      || gc_pending_ephemerons_eager(pending))
+    return;
+  tracer_set_eager_ephemerons(&heap->tracer);
+  struct trace_worker *worker = &heap->tracer.workers[0];
+  worker->parallel = 0;
+  worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  gc_scan_pending_ephemerons(heap, trace_visit, worker);
+  heap_trace(heap);
+}
+
+static void
+heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
+  struct trace_worker *worker = &heap->tracer.workers[0];
+  size_t priorities = gc_finalizer_priority_count();
+  for (size_t p = 0; p < priorities; p++) {
+    worker->parallel = 0;
+    worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit,
+                               heap, worker))
+      continue;
+    heap_trace(heap);
+    heap_trace_ephemerons(heap);
+  }
+}
+
+static void
+heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
+               int explicit_request) {
+  int is_minor = kind == GC_COLLECTION_MINOR;
+  if (kind == GC_COLLECTION_COMPACTING)
+    heap_start_evacuation(heap, explicit_request);
+  else
+    heap_add_pinned_roots(heap);
+  heap_add_roots(heap, kind);
+  HEAP_EVENT(heap, roots_traced);
+  heap_trace(heap);
+  HEAP_EVENT(heap, heap_traced);
+  heap_trace_ephemerons(heap);
+  HEAP_EVENT(heap, ephemerons_traced);
+  heap_trace_finalizers(heap, is_minor);
+  gc_sweep_pending_ephemerons(heap);
+  HEAP_EVENT(heap, finalizers_traced);
+}
+
+/* Add up what the workers did; returns bytes traced.  */
+static size_t
+heap_finish_workers(struct gc_heap *heap) {
+  struct gc_tracer *tracer = &heap->tracer;
+  struct gc_heap_statistics *stats = &heap->statistics;
+  size_t bytes = 0;
+  for (unsigned i = 0; i < tracer->parallelism; i++) {
+    struct trace_worker *worker = &tracer->workers[i];
+    nofl_target_finish(&heap->space, &worker->target);
+    bytes += worker->bytes_traced;
+    stats->objects_traced += worker->objects_traced;
+    stats->objects_evacuated += worker->objects_moved;
+    stats->bytes_evacuated +=
+      worker->granules_moved << NOFL_GRANULE_SIZE_LOG_2;
+  }
+  stats->bytes_traced += bytes;
+  tracer_set_evacuating(tracer, 0);
+  tracer_trim(tracer);
+  return bytes;
+}
+
+static void
+heap_begin_statistics(struct gc_heap *heap) {
+  /* Odd: being written.  The release fence keeps the writes after it.  */
+  gc_atomic_store_relaxed(&heap->statistics_sequence,
+                          heap->statistics_sequence + 1);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void
+heap_end_statistics(struct gc_heap *heap) {
+  gc_atomic_store(&heap->statistics_sequence, heap->statistics_sequence + 1);
+}
+
+static void
+heap_record_collection(struct gc_heap *heap, enum gc_collection_kind kind) {
+  struct gc_heap_statistics *stats = &heap->statistics;
+  if (kind == GC_COLLECTION_MINOR)
+    stats->collections_minor++;
+  else if (kind == GC_COLLECTION_COMPACTING)
+    stats->collections_compacting++;
+  else
+    stats->collections_major++;
+  for (int k = 0; k <= (int)kind; k++)
+    heap->started[k]++;
+}
+
+static void
+heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
+  struct gc_heap_statistics *stats = &heap->statistics;
+  size_t small_live = heap->live_bytes - heap->live_large_bytes;
+  size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
+  stats->pause_total_nsec += pause_nsec;
+  if (pause_nsec > stats->pause_max_nsec)
+    stats->pause_max_nsec = pause_nsec;
+  stats->live_size = heap->live_bytes;
+  stats->large_size = heap->live_large_bytes;
+  stats->fragmentation_bytes = used > small_live ? used - small_live : 0;
+}
+
+static void
+heap_satisfy_request(struct gc_heap *heap, struct mmc_request *request) {
+  if (!request)
+    return;
+  if (request->large_bytes) {
+    request->large_object =
+      heap_try_allocate_large(heap, request->large_bytes, request->large_kind,
+                              request->use_reserve);
+    request->satisfied = request->large_object != NULL;
+  } else {
+    request->satisfied =
+      nofl_allocator_refill(&heap->space, request->allocator,
+                            request->granules, request->use_reserve);
+  }
+}
+
+/* The stopped part.  */
+static void
+heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
+                     struct mmc_request *request) {
+  heap->space.collecting = 1;
+  heap_finish_allocators(heap);
+  nofl_space_finish_sweeping(&heap->space);
+  enum gc_collection_kind kind =
+    heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+  int is_minor = kind == GC_COLLECTION_MINOR;
+  size_t old_live = is_minor ? heap->live_bytes : 0;
+  heap->last_kind = kind;
+  heap->collected_before = 1;
+  heap_record_collection(heap, kind);
+  HEAP_EVENT(heap, prepare_gc, kind, heap_allocation_counter(heap));
+  HEAP_EVENT(heap, live_data_size, heap->live_bytes);
+  if (GC_UNLIKELY(heap->stress.verify))
+    heap_verify_blocks(heap);
+
+  nofl_space_start_gc(&heap->space, kind);
+  large_space_start_gc(&heap->large, is_minor);
+  gc_extern_space_start_gc(heap->extern_space, is_minor);
+  gc_pending_ephemerons_prepare(heap->pending_ephemerons);
+  tracer_prepare(&heap->tracer);
+
+  uint64_t start = gc_platform_monotonic_nanoseconds();
+  heap_trace_all(heap, kind, requested == GC_COLLECTION_COMPACTING);
+  uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
+
+  size_t traced = heap_finish_workers(heap);
+  heap->statistics.trace_nsec += trace_nsec;
+  if (GC_UNLIKELY(heap->stress.verify))
+    heap_verify_marks(heap);
+  size_t freed = large_space_finish_gc(&heap->large, is_minor);
+  nofl_space_discharge_large(&heap->space, freed);
+  heap->live_large_bytes = large_space_live_bytes(&heap->large);
+  heap->live_bytes = old_live + traced;
+  heap->statistics.blocks_evacuated_empty +=
+    nofl_space_finish_gc(&heap->space, kind);
+  gc_extern_space_finish_gc(heap->extern_space, is_minor);
+  heap_forget_remembered_edges(heap);
+  heap_update_rates(heap, trace_nsec, traced);
+  heap->counter_at_last_gc = heap_allocation_counter(heap);
+  heap_apply_sizing_policy(heap);
+  heap->epoch++;
+  heap->space.collecting = 0;
+  if (GC_UNLIKELY(heap->stress.verify))
+    heap_verify_blocks(heap);
+  heap_satisfy_request(heap, request);
+  gc_notify_finalizers(heap->finalizers, heap);
+}
+
+/* What can be done before mutators are stopped: work that would lengthen the
+   pause, and calls that may block or allocate.  */
+static void
+heap_prepare_to_stop(struct gc_heap *heap) {
+#if GC_CONSERVATIVE_ROOTS
+  gc_platform_prepare_global_roots();
+#endif
+  tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 8);
+  if (GC_PARALLEL && heap->live_bytes > MMC_PARALLEL_THRESHOLD)
+    tracer_start_threads(&heap->tracer);
+  nofl_space_finish_sweeping(&heap->space);
+}
+
+/* Collect.  MUT is the calling thread's running mutator, or NULL.  With
+   heap->lock held.  */
+static void GC_NEVER_INLINE
+heap_collect(struct gc_heap *heap, struct gc_mutator *mut,
+             enum gc_collection_kind requested, struct mmc_request *request) {
+  if (mut)
+    MUTATOR_EVENT(mut, mutator_cause_gc);
+  heap_prepare_to_stop(heap);
+  uint64_t start = gc_platform_monotonic_nanoseconds();
+  heap_stop_world(heap, mut);
+  if (mut)
+    MUTATOR_CAPTURE_STACK(mut);
+  heap_begin_statistics(heap);
+  heap_collect_stopped(heap, requested, request);
+  heap_record_end(heap, gc_platform_monotonic_nanoseconds() - start);
+  heap_end_statistics(heap);
+  heap_restart_world(heap);
+}
+
+#endif // MMC_COLLECT_H

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Fork: the child has one thread.  The handlers hold all of the library's locks
+   across the fork, so that no collection runs and the lists are consistent;
+   in the child the other mutators are removed, and collector threads are
+   started again when they are next needed.  */
+
+#ifndef MMC_FORK_H
+#define MMC_FORK_H
+
+#include "mmc-barrier.h"
+#include "mmc-stop.h"
+
+static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gc_heap *all_heaps;
+
+/* Unlink MUT and free what it holds, with the lock held and MUT inactive or
+   its own thread calling.  */
+static void
+heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
+  nofl_allocator_finish(&heap->space, &mut->allocator);
+  nofl_allocator_finish(&heap->space, &mut->ambiguous_allocator);
+  mutator_release_edges(mut);
+  if (mut->next)
+    mut->next->prev = mut->prev;
+  if (mut->prev)
+    mut->prev->next = mut->next;
+  else
+    heap->mutators = mut->next;
+  heap->mutator_count--;
+}
+
+static void GC_NEVER_INLINE
+fork_prepare(void) {
+  struct gc_mutator *mut = current_mutator;
+  int was_running = mut
+    && __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING;
+  if (mut)
+    mutator_enter_library(mut);
+  if (was_running) {
+    /* It may have to wait for a collection that waits for it.  */
+    MUTATOR_CAPTURE_STACK(mut);
+    mutator_set_not_running(mut, MUTATOR_STOPPED);
+  }
+  pthread_mutex_lock(&heaps_lock);
+  for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
+    pthread_mutex_lock(&heap->lock);
+    nofl_space_lock(&heap->space);
+    gc_reservation_lock(&heap->reservation);
+    large_space_lock(&heap->large);
+    pthread_mutex_lock(&heap->edges_lock);
+  }
+  /* With the heap's lock held the stop flag is clear.  */
+  if (was_running)
+    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING,
+                     __ATOMIC_SEQ_CST);
+}
+
+static void
+fork_unlock(struct gc_heap *heap) {
+  pthread_mutex_unlock(&heap->edges_lock);
+  large_space_unlock(&heap->large);
+  gc_reservation_unlock(&heap->reservation);
+  nofl_space_unlock(&heap->space);
+}
+
+static void
+fork_finish(void) {
+  pthread_mutex_unlock(&heaps_lock);
+  if (current_mutator)
+    mutator_leave_library(current_mutator);
+}
+
+static void
+fork_parent(void) {
+  for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
+    fork_unlock(heap);
+    heap_unlock(heap);
+  }
+  fork_finish();
+}
+
+static void
+fork_child(void) {
+  for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
+    fork_unlock(heap);
+    struct gc_mutator *next;
+    for (struct gc_mutator *m = heap->mutators; m; m = next) {
+      next = m->next;
+      if (m == current_mutator)
+        continue;
+      heap_remove_mutator(heap, m);
+      gc_platform_release(m, sizeof(*m));
+    }
+    tracer_forget_threads(&heap->tracer);
+    heap->ticker_running = 0;
+    heap->ticker_word = 0;
+    heap_unlock(heap);
+  }
+  if (current_mutator)
+    current_mutator->thread = pthread_self();
+  fork_finish();
+}
+
+static void
+register_heap(struct gc_heap *heap) {
+  static int registered;
+  pthread_mutex_lock(&heaps_lock);
+  if (!registered) {
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    registered = 1;
+  }
+  heap->next_heap = all_heaps;
+  all_heaps = heap;
+  pthread_mutex_unlock(&heaps_lock);
+}
+
+#endif // MMC_FORK_H

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The mostly-marking collector's heap and mutators.
+
+   Locks, outermost first:
+     heaps_lock (process)   list of heaps, for fork
+     heap->lock             one collection, attachment or resize at a time
+     space lock, then the reservation's; large space lock
+
+   A running mutator never blocks on heap->lock: it becomes inactive first
+   (mmc-stop.h).  */
+
+#ifndef MMC_HEAP_H
+#define MMC_HEAP_H
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "gc-api.h"
+#include "gc-ephemeron-internal.h"
+#include "gc-finalizer-internal.h"
+#include "gc-heap-stats.h"
+#include "gc-options-internal.h"
+#include "gc-platform.h"
+#include "gc-preempt.h"
+#include "gc-stack.h"
+#include "large-object-space.h"
+#include "nofl-collect.h"
+#include "tracer.h"
+
+enum mutator_status {
+  MUTATOR_RUNNING,
+  MUTATOR_STOPPED,       /* at a safepoint, or waiting for the heap lock */
+  MUTATOR_INACTIVE,
+  MUTATOR_SIGNALLED      /* parked by the signal handler */
+};
+
+#define EDGE_BUFFER_SIZE 510
+struct edge_buffer {
+  struct edge_buffer *next;
+  size_t count;
+  struct gc_edge edges[EDGE_BUFFER_SIZE];
+};
+
+struct gc_mutator {
+  /* Its first two words are known to inline allocation.  */
+  struct nofl_allocator allocator;
+  /* For conservatively traced objects in a heap that moves others.  */
+  struct nofl_allocator ambiguous_allocator;
+  struct gc_heap *heap;
+  /* Futex.  enum mutator_status; sequentially consistent, because it pairs
+     with the stop flag (mmc-stop.h).  */
+  uint32_t status;
+  /* Nonzero while the thread executes library code that must not be parked by
+     a signal.  Written by the owner, read by its own signal handler.  */
+  volatile uint32_t in_library;
+  struct gc_stack stack;
+  struct gc_mutator_roots *roots;
+  struct edge_buffer *edges;
+  void *event_data;
+  pthread_t thread;
+  struct gc_mutator *next, *prev;
+};
+
+_Static_assert(offsetof(struct gc_mutator, allocator.alloc) == 0,
+               "published allocation pointer offset");
+_Static_assert(offsetof(struct gc_mutator, allocator.limit)
+               == sizeof(uintptr_t), "published allocation limit offset");
+
+/* Switches for testing, from the environment variable GC_MMC_STRESS.  */
+struct mmc_stress {
+  uint32_t collect_every;        /* at every n-th slow path */
+  uint8_t compact;               /* every collection evacuates all it can */
+  uint8_t random_kind;           /* explicit and stress kinds at random */
+  uint8_t verify;                /* before and after each collection */
+  uint8_t poison;                /* overwrite free memory */
+  uint32_t refuse_per_mille;     /* evacuation finds no target block */
+  uint32_t stack_limit;          /* items on a trace worker's stack */
+  uint32_t delay_usec;           /* at most, at random, when stopping */
+};
+
+struct mmc_preemption {
+  int signal_number;             /* 0: off */
+  uint64_t grace_nsec;
+  gc_may_park_predicate may_park;
+  void *data;
+};
+
+struct mmc_sizing {
+  enum gc_heap_size_policy policy;
+  size_t maximum_size;           /* 0: none */
+  double double_threshold;
+  double expansiveness;
+  /* Adaptive: smoothed bytes per nanosecond.  */
+  double allocation_rate;
+  double trace_rate;
+  uint64_t last_nsec;
+  uint64_t last_counter;
+};
+
+struct gc_heap {
+  struct nofl_space space;
+  struct large_space large;
+  struct gc_tracer tracer;
+  struct gc_reservation reservation;
+  struct gc_extern_space *extern_space;
+  struct gc_heap_roots *roots;
+  struct gc_pending_ephemerons *pending_ephemerons;
+  struct gc_finalizer_state *finalizers;
+
+  /* Polled at safepoints, and a futex on which stopped mutators wait: 1 from
+     the request to stop until restart.  Written with heap->lock held.  */
+  __attribute__((aligned(64))) int stop_flag;
+  __attribute__((aligned(64))) pthread_mutex_t lock;
+  struct gc_mutator *mutators;
+  size_t mutator_count;
+  size_t heap_size;              /* written with the lock held */
+
+  /* Collections started whose kind is at least the index; only grows.  */
+  uint64_t started[GC_COLLECTION_COMPACTING + 1];
+  uint32_t epoch;
+  enum gc_collection_kind last_kind;
+  uint8_t collected_before;
+  /* A remembered edge could not be recorded.  */
+  uint32_t minor_impossible;
+  double major_threshold;        /* yield below which a minor run ends */
+  size_t live_bytes;             /* at the end of the last collection */
+  size_t live_large_bytes;
+  uint64_t counter_at_last_gc;
+  /* Bytes; relaxed atomic.  */
+  uint64_t large_allocated;
+  uint32_t stress_counter;       /* relaxed */
+  uint32_t random_state;         /* relaxed */
+
+  struct edge_buffer *full_edges;    /* lock-free push, taken in pauses */
+  struct edge_buffer *free_edges;    /* protected by edges_lock */
+  pthread_mutex_t edges_lock;
+
+  struct mmc_sizing sizing;
+  struct mmc_stress stress;
+  struct mmc_preemption preemption;
+
+  /* Ageing of free memory; mmc-ticker.h.  */
+  uint32_t ticker_word;          /* futex */
+  uint8_t ticker_running;
+  pthread_t ticker_thread;
+
+  void* (*allocation_failure)(struct gc_heap*, size_t);
+  struct gc_event_listener listener;
+  void *listener_data;
+
+  /* Written by the collecting thread between two increments of the sequence
+     number; readers retry while it is odd or has changed.  */
+  uint32_t statistics_sequence;
+  struct gc_heap_statistics statistics;
+
+  struct gc_heap *next_heap;
+};
+
+#define HEAP_EVENT(heap, event, ...) do {                               \
+    (heap)->listener.event((heap)->listener_data, ##__VA_ARGS__);       \
+    GC_TRACEPOINT(event, ##__VA_ARGS__);                                \
+  } while (0)
+#define MUTATOR_EVENT(mut, event) do {                                  \
+    (mut)->heap->listener.event((mut)->event_data);                     \
+    GC_TRACEPOINT(event);                                               \
+  } while (0)
+
+static inline void
+mutator_enter_library(struct gc_mutator *mut) {
+  mut->in_library++;
+  /* Only the thread's own signal handler looks.  */
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void
+mutator_leave_library(struct gc_mutator *mut) {
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  mut->in_library--;
+}
+
+static inline uint32_t
+heap_random(struct gc_heap *heap) {
+  uint32_t x = gc_atomic_fetch_add_relaxed(&heap->random_state, 0x9e3779b9u);
+  x = (x ^ (x >> 16)) * 0x85ebca6bu;
+  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+  return x ^ (x >> 16);
+}
+
+static inline void
+heap_random_delay(struct gc_heap *heap) {
+  if (GC_LIKELY(!heap->stress.delay_usec))
+    return;
+  uint64_t now = gc_platform_monotonic_nanoseconds();
+  uint64_t end = now + 1000 * (heap_random(heap) % heap->stress.delay_usec);
+  while (gc_platform_monotonic_nanoseconds() < end)
+    gc_platform_spin_hint();
+}
+
+#endif // MMC_HEAP_H

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Stopping the world and restarting it.
+
+   Protocol.  The collecting thread holds heap->lock, sets the stop flag, then
+   waits until no other mutator's status is RUNNING.  A mutator that becomes
+   RUNNING stores its status, then reads the flag; if the flag is set, it takes
+   the status back and waits for the flag to clear.  Flag and statuses are
+   accessed with sequentially consistent order, so that of the two store-then-
+   load sequences at least one sees the other's store: no mutator runs once the
+   collector has seen all of them not running.
+
+   The mutator's stack capture is ordered before its status by the same store,
+   and read by the collector after it has loaded the status.
+
+   Second step (gc-preempt.h).  A mutator that is still RUNNING after the grace
+   period gets a signal.  Its handler parks it, unless the library or the
+   embedder's predicate objects, by the same protocol: status SIGNALLED, wait for
+   the flag.  The argument that this is safe is in doc/two-step-stop.md.  */
+
+#ifndef MMC_STOP_H
+#define MMC_STOP_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "gc-tracepoint.h"
+#include "mmc-heap.h"
+
+static __thread struct gc_mutator *current_mutator;
+
+static inline int
+heap_should_stop(struct gc_heap *heap) {
+  return __atomic_load_n(&heap->stop_flag, __ATOMIC_SEQ_CST);
+}
+
+/* Tell a collector that may be waiting for this mutator.  */
+static void
+mutator_set_not_running(struct gc_mutator *mut, enum mutator_status status) {
+  __atomic_store_n(&mut->status, (uint32_t)status, __ATOMIC_SEQ_CST);
+  if (heap_should_stop(mut->heap))
+    gc_platform_futex_wake(&mut->status, 1);
+}
+
+/* Become RUNNING, waiting until no collection is in progress.  Async-signal-
+   safe.  */
+static void
+mutator_set_running(struct gc_mutator *mut, enum mutator_status status) {
+  struct gc_heap *heap = mut->heap;
+  for (;;) {
+    while (heap_should_stop(heap))
+      gc_platform_futex_wait((uint32_t*)&heap->stop_flag, 1);
+    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING,
+                     __ATOMIC_SEQ_CST);
+    if (GC_LIKELY(!heap_should_stop(heap)))
+      return;
+    mutator_set_not_running(mut, status);
+  }
+}
+
+#if GC_CONSERVATIVE_ROOTS
+#define MUTATOR_CAPTURE_STACK(mut) gc_stack_capture(&(mut)->stack)
+#else
+#define MUTATOR_CAPTURE_STACK(mut) ((void)0)
+#endif
+
+/* Park at a safepoint until the collection that asked for it is over.  */
+static void GC_NEVER_INLINE
+mutator_park(struct gc_mutator *mut) {
+  MUTATOR_EVENT(mut, mutator_stopping);
+  heap_random_delay(mut->heap);
+  MUTATOR_CAPTURE_STACK(mut);
+  MUTATOR_EVENT(mut, mutator_stopped);
+  mutator_set_not_running(mut, MUTATOR_STOPPED);
+  mutator_set_running(mut, MUTATOR_STOPPED);
+  MUTATOR_EVENT(mut, mutator_restarted);
+}
+
+/* Acquire heap->lock in a running mutator.  Nobody else stops the world while
+   the lock is held.  Returns with the mutator running.  */
+static void GC_NEVER_INLINE
+mutator_lock_heap(struct gc_mutator *mut) {
+  struct gc_heap *heap = mut->heap;
+  if (pthread_mutex_trylock(&heap->lock) == 0)
+    return;
+  MUTATOR_CAPTURE_STACK(mut);
+  mutator_set_not_running(mut, MUTATOR_STOPPED);
+  pthread_mutex_lock(&heap->lock);
+  /* The flag is only set with the lock held: no need to test it.  */
+  GC_ASSERT(!heap->stop_flag);
+  __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
+}
+
+static inline void
+heap_unlock(struct gc_heap *heap) {
+  pthread_mutex_unlock(&heap->lock);
+}
+
+/* Wait until MUT is not running; DEADLINE is when the grace period ends.  */
+static void
+heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
+                   uint64_t deadline) {
+  uint64_t retry = 500 * 1000;
+  while (__atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING) {
+    if (!heap->preemption.signal_number) {
+      gc_platform_futex_wait(&mut->status, MUTATOR_RUNNING);
+      continue;
+    }
+    uint64_t now = gc_platform_monotonic_nanoseconds();
+    if (now >= deadline) {
+      pthread_kill(mut->thread, heap->preemption.signal_number);
+      deadline = now + retry;
+      if (retry < 4 * 1000 * 1000)
+        retry *= 2;
+    }
+    gc_platform_futex_wait_timed(&mut->status, MUTATOR_RUNNING,
+                                 deadline - now);
+  }
+}
+
+/* Stop all mutators but MUT, the calling thread's, which may be NULL.  With
+   heap->lock held.  */
+static void
+heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
+  HEAP_EVENT(heap, requesting_stop);
+  __atomic_store_n(&heap->stop_flag, 1, __ATOMIC_SEQ_CST);
+  HEAP_EVENT(heap, waiting_for_stop);
+  uint64_t deadline = heap->preemption.signal_number
+    ? gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec : 0;
+  for (struct gc_mutator *m = heap->mutators; m; m = m->next)
+    if (m != mut)
+      heap_await_mutator(heap, m, deadline);
+  HEAP_EVENT(heap, mutators_stopped);
+}
+
+static void
+heap_restart_world(struct gc_heap *heap) {
+  HEAP_EVENT(heap, restarting_mutators);
+  __atomic_store_n(&heap->stop_flag, 0, __ATOMIC_SEQ_CST);
+  gc_platform_futex_wake((uint32_t*)&heap->stop_flag, INT32_MAX);
+}
+
+/* Second step of a stop, on the thread that is to stop.  */
+static void
+preemption_handler(int signal_number, siginfo_t *info, void *ucontext) {
+  (void)signal_number;
+  (void)info;
+  struct gc_mutator *mut = current_mutator;
+  if (!mut || mut->in_library || !heap_should_stop(mut->heap)
+      || __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) != MUTATOR_RUNNING)
+    return;
+  struct mmc_preemption *preemption = &mut->heap->preemption;
+  uintptr_t pc = gc_ucontext_program_counter(ucontext);
+  if (!preemption->may_park(pc, ucontext, preemption->data))
+    return;
+  int saved_errno = errno;
+  gc_stack_capture_from_ucontext(&mut->stack, ucontext);
+  mutator_set_not_running(mut, MUTATOR_SIGNALLED);
+  mutator_set_running(mut, MUTATOR_SIGNALLED);
+  errno = saved_errno;
+}
+
+static int
+default_preemption_signal(void) {
+#ifdef SIGRTMIN
+  return SIGRTMIN + 5 <= SIGRTMAX ? SIGRTMIN + 5 : SIGRTMAX;
+#else
+  return SIGURG;
+#endif
+}
+
+int
+gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
+                          uint64_t grace_usec, gc_may_park_predicate may_park,
+                          void *data) {
+  if (!GC_CONSERVATIVE_ROOTS || !may_park)
+    return 0;
+  if (!signal_number)
+    signal_number = default_preemption_signal();
+  struct sigaction action;
+  memset(&action, 0, sizeof(action));
+  action.sa_sigaction = preemption_handler;
+  /* A parked thread must not run other handlers: they could allocate.  */
+  sigfillset(&action.sa_mask);
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  if (sigaction(signal_number, &action, NULL) != 0)
+    return 0;
+  heap->preemption.grace_nsec = (grace_usec ? grace_usec : 2000) * 1000;
+  heap->preemption.may_park = may_park;
+  heap->preemption.data = data;
+  heap->preemption.signal_number = signal_number;
+  return 1;
+}
+
+int
+gc_preemption_signal(struct gc_heap *heap) {
+  return heap->preemption.signal_number;
+}
+
+#endif // MMC_STOP_H

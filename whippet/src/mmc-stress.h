@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Switches for testing and measuring, from the environment.  They cost nothing
+   when they are off.
+
+     GC_MMC_STRESS      comma-separated, each with "=NUMBER" or without for 1:
+       collect-every    collect at every n-th slow path of allocation
+       compact          full collections evacuate all they can
+       random-kind      choose the kind of collection at random
+       verify           verify the heap before and after each collection
+       poison           overwrite free and vacated memory
+       refuse           per mille of evacuation's requests for a target block
+                        that are refused
+       mark-stack       at most so many items on a tracing thread's stack
+       delay            microseconds, at most, of random delay when stopping
+     GC_MMC_PREFETCH    0: trace without prefetching
+     GC_MMC_HUGE_PAGES  0 or 1: never or always ask for huge pages; without,
+                        for heaps of at least 64 MiB
+
+   An unknown or malformed switch is reported on stderr and ignored.  */
+
+#ifndef MMC_STRESS_H
+#define MMC_STRESS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mmc-heap.h"
+
+#define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)64 * 1024 * 1024)
+
+static int
+stress_set(struct mmc_stress *stress, const char *name, size_t length,
+           unsigned long value) {
+#define STRESS_IS(str) (length == strlen(str) && !strncmp(name, str, length))
+  if (STRESS_IS("collect-every"))
+    stress->collect_every = value;
+  else if (STRESS_IS("compact"))
+    stress->compact = value != 0;
+  else if (STRESS_IS("random-kind"))
+    stress->random_kind = value != 0;
+  else if (STRESS_IS("verify"))
+    stress->verify = value != 0;
+  else if (STRESS_IS("poison"))
+    stress->poison = value != 0;
+  else if (STRESS_IS("refuse"))
+    stress->refuse_per_mille = value > 1000 ? 1000 : value;
+  else if (STRESS_IS("mark-stack"))
+    stress->stack_limit = value;
+  else if (STRESS_IS("delay"))
+    stress->delay_usec = value;
+  else
+    return 0;
+  return 1;
+#undef STRESS_IS
+}
+
+static void
+stress_parse(struct mmc_stress *stress, const char *str) {
+  while (str && *str) {
+    size_t length = strcspn(str, ",=");
+    unsigned long value = 1;
+    const char *end = str + length;
+    int ok = length > 0;
+    if (*end == '=') {
+      char *after;
+      value = strtoul(end + 1, &after, 10);
+      ok = ok && after != end + 1 && (*after == ',' || !*after);
+      end = after + strcspn(after, ",");
+    }
+    if (!ok || !stress_set(stress, str, length, value))
+      fprintf(stderr, "warning: GC_MMC_STRESS: ignoring '%.*s'\n",
+              (int)(end - str), str);
+    str = *end ? end + 1 : end;
+  }
+}
+
+static void
+heap_init_stress(struct gc_heap *heap) {
+  stress_parse(&heap->stress, getenv("GC_MMC_STRESS"));
+  const char *prefetch = getenv("GC_MMC_PREFETCH");
+  if (prefetch && !strcmp(prefetch, "0"))
+    heap->tracer.prefetch = 0;
+  heap->tracer.stack_limit = heap->stress.stack_limit;
+  heap->random_state = 42;
+}
+
+/* After nofl_space_init.  */
+static void
+heap_apply_stress(struct gc_heap *heap) {
+  heap->space.poison = heap->stress.poison;
+  heap->large.poison = heap->stress.poison;
+  heap->space.refuse_blocks_per_mille = heap->stress.refuse_per_mille;
+}
+
+static int
+heap_wants_huge_pages(struct gc_heap *heap) {
+  const char *huge = getenv("GC_MMC_HUGE_PAGES");
+  if (huge)
+    return strcmp(huge, "0") != 0;
+  return heap->heap_size >= MMC_HUGE_PAGE_HEAP_SIZE;
+}
+
+#endif // MMC_STRESS_H

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Tracing: from edges to shaded objects, from grey items to edges, from roots
+   to edges.
+
+   An edge that a grey object reports waits in the worker's queue of pending
+   edges while the metadata byte and the first line of its referent are
+   prefetched; these two misses are most of the cost of marking.  */
+
+#ifndef MMC_TRACE_H
+#define MMC_TRACE_H
+
+#include "mmc-heap.h"
+
+#define GC_MIN_OBJECT_ADDRESS 4096
+
+#if defined(GC_EMBEDDER_TRACE_OBJECT_SLICES) && GC_EMBEDDER_TRACE_OBJECT_SLICES
+#define MMC_TRACES_SLICES 1
+#else
+#define MMC_TRACES_SLICES 0
+#endif
+
+static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data);
+
+static inline void
+trace_count(struct trace_worker *worker, size_t bytes) {
+  worker->objects_traced++;
+  worker->bytes_traced += bytes;
+}
+
+/* ADDR in the nofl space is newly marked.  */
+static inline void
+trace_push_nofl(struct trace_worker *worker, uintptr_t addr) {
+  switch (nofl_object_trace_kind(addr)) {
+  case NOFL_KIND_PRECISE:
+    trace_push(worker, addr | TRACE_PRECISE);
+    break;
+  case NOFL_KIND_NONE:
+    trace_count(worker, nofl_object_size(addr));
+    break;
+  default:
+    trace_push(worker, addr | TRACE_CONSERVATIVE);
+    break;
+  }
+}
+
+static void
+trace_push_large(struct trace_worker *worker, uintptr_t addr) {
+  struct gc_heap *heap = worker->heap;
+  struct gc_ref ref = gc_ref(addr);
+  uint8_t kind = large_object_trace_kind(&heap->large, ref);
+  size_t size = large_object_size(&heap->large, ref);
+  if (kind & NOFL_KIND_NONE) {
+    trace_count(worker, large_space_size_in_bytes(&heap->large, size));
+    return;
+  }
+  int conservative = (kind & NOFL_PINNED) != 0;
+  uintptr_t item = addr | (conservative ? TRACE_CONSERVATIVE : TRACE_PRECISE);
+  if ((conservative || MMC_TRACES_SLICES) && size >= 2 * TRACER_SLICE_SIZE
+      && tracer_add_sliced(worker->tracer, addr, size, conservative, &item))
+    trace_count(worker, large_space_size_in_bytes(&heap->large, size));
+  trace_push(worker, item);
+}
+
+static inline void
+trace_resolve_ephemerons(struct trace_worker *worker, uintptr_t addr) {
+  if (GC_UNLIKELY(worker->eager_ephemerons))
+    gc_resolve_pending_ephemerons(worker->heap, gc_ref(addr), trace_visit,
+                                  worker);
+}
+
+static inline void
+trace_mark_large(struct trace_worker *worker, uintptr_t addr) {
+  struct large_space *large = &worker->heap->large;
+  int marked = worker->parallel
+    ? large_object_try_mark_atomic(large, gc_ref(addr))
+    : large_object_try_mark_nonatomic(large, gc_ref(addr));
+  if (!marked)
+    return;
+  trace_push_large(worker, addr);
+  trace_resolve_ephemerons(worker, addr);
+}
+
+static void GC_NEVER_INLINE
+trace_visit_foreign(struct trace_worker *worker, uintptr_t addr) {
+  struct gc_heap *heap = worker->heap;
+  if (large_space_contains(&heap->large, addr))
+    trace_mark_large(worker, addr);
+  else if (gc_extern_space_visit(heap->extern_space, gc_ref(addr)))
+    trace_push(worker, addr | TRACE_EXTERN);
+}
+
+/* Mark the object at ADDR in the nofl space where it is.  */
+static inline void
+trace_mark_nofl(struct trace_worker *worker, uintptr_t addr) {
+  struct nofl_space *space = &worker->heap->space;
+  int parallel = worker->parallel || worker->evacuating;
+  if (!(GC_PARALLEL && parallel
+        ? nofl_mark_in_place(space, addr, 1)
+        : nofl_mark_in_place(space, addr, 0)))
+    return;
+  trace_push_nofl(worker, addr);
+  trace_resolve_ephemerons(worker, addr);
+}
+
+static void GC_NEVER_INLINE
+trace_evacuate(struct trace_worker *worker, struct gc_edge edge,
+               uintptr_t addr) {
+  size_t moved = 0;
+  uintptr_t shaded = nofl_evacuate_edge(&worker->heap->space, edge, addr,
+                                        &worker->target, &moved);
+  if (!shaded)
+    return;
+  worker->objects_moved += moved != 0;
+  worker->granules_moved += moved;
+  trace_push_nofl(worker, shaded);
+  trace_resolve_ephemerons(worker, addr);
+}
+
+/* EDGE holds a reference to the object at ADDR, somewhere.  */
+static inline void
+trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr) {
+  if (GC_UNLIKELY(!nofl_space_contains(&worker->heap->space, addr)))
+    trace_visit_foreign(worker, addr);
+  else if (NOFL_MOVES && GC_UNLIKELY(worker->evacuating))
+    trace_evacuate(worker, edge, addr);
+  else
+    trace_mark_nofl(worker, addr);
+}
+
+static inline void
+trace_oldest_pending_edge(struct trace_worker *worker) {
+  struct trace_pending_edge pending = worker->fifo[worker->fifo_head];
+  worker->fifo_head = (worker->fifo_head + 1) & (TRACER_FIFO_SIZE - 1);
+  worker->fifo_count--;
+  trace_edge(worker, pending.edge, pending.addr);
+}
+
+static inline void
+trace_enqueue_edge(struct trace_worker *worker, struct gc_edge edge,
+                   uintptr_t addr) {
+  __builtin_prefetch((void*)addr);
+  if (GC_LIKELY(nofl_space_contains(&worker->heap->space, addr)))
+    __builtin_prefetch(nofl_metadata_byte(addr), 1);
+  if (worker->fifo_count == TRACER_FIFO_SIZE)
+    trace_oldest_pending_edge(worker);
+  uint32_t tail = (worker->fifo_head + worker->fifo_count)
+    & (TRACER_FIFO_SIZE - 1);
+  worker->fifo[tail] = (struct trace_pending_edge) { edge, addr };
+  worker->fifo_count++;
+}
+
+/* More than the frames of a trace, which does not recurse.  */
+#define TRACE_FRAMES_SIZE ((uintptr_t)128 * 1024)
+
+/* The visitor for all precise edges.  An edge in the stack frames of the trace
+   itself is a temporary of the embedder's, who expects it to be up to date
+   on return.  */
+static void
+trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
+  (void)heap;
+  struct trace_worker *worker = data;
+  struct gc_ref ref = gc_edge_ref(edge);
+  if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
+    return;
+  int temporary =
+    worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
+  if (GC_LIKELY(worker->prefetch && !temporary))
+    trace_enqueue_edge(worker, edge, gc_ref_value(ref));
+  else
+    trace_edge(worker, edge, gc_ref_value(ref));
+}
+
+/* Ambiguous references.  */
+
+static uintptr_t
+trace_resolve_large(struct gc_heap *heap, uintptr_t word, int interior) {
+  struct gc_ref ref =
+    large_space_resolve_conservative(&heap->large, word, interior, 1);
+  return gc_ref_value(ref);
+}
+
+/* WORD may denote an object: if so, mark it where it is.  */
+static inline void
+trace_ambiguous_word(struct trace_worker *worker, uintptr_t word,
+                     int interior) {
+  struct gc_heap *heap = worker->heap;
+  if (nofl_space_contains(&heap->space, word)) {
+    uintptr_t addr = nofl_resolve_conservative(&heap->space, word, interior);
+    if (addr)
+      trace_mark_nofl(worker, addr);
+  } else if (large_space_contains(&heap->large, word)) {
+    uintptr_t addr = trace_resolve_large(heap, word, interior);
+    if (addr)
+      trace_mark_large(worker, addr);
+  }
+}
+
+/* Ranges include memory that a sanitizer regards as off limits, and words that
+   running threads write, such as statistics.  */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MMC_NO_SANITIZE \
+  __attribute__((no_sanitize("address"), no_sanitize("thread")))
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MMC_NO_SANITIZE \
+  __attribute__((no_sanitize("address"), no_sanitize("thread")))
+#endif
+#endif
+#ifndef MMC_NO_SANITIZE
+#define MMC_NO_SANITIZE
+#endif
+
+static inline MMC_NO_SANITIZE uintptr_t
+trace_load_ambiguous(uintptr_t addr) {
+  return *(volatile uintptr_t*)addr;
+}
+
+static MMC_NO_SANITIZE void
+trace_ambiguous_range(struct trace_worker *worker, uintptr_t lo, uintptr_t hi,
+                      int interior) {
+  lo = (lo + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1);
+  hi &= ~(sizeof(uintptr_t) - 1);
+  for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
+    uintptr_t word = trace_load_ambiguous(addr);
+    if (word < GC_MIN_OBJECT_ADDRESS)
+      continue;
+    if (!interior
+        && !gc_is_valid_conservative_ref_displacement
+             (word & (sizeof(uintptr_t) - 1)))
+      continue;
+    trace_ambiguous_word(worker, word, interior);
+  }
+}
+
+static void
+trace_interior_range(uintptr_t lo, uintptr_t hi, struct gc_heap *heap,
+                     void *data) {
+  (void)heap;
+  trace_ambiguous_range(data, lo, hi, 1);
+}
+
+static void
+trace_ambiguous_root(uintptr_t lo, uintptr_t hi, int possibly_interior,
+                     struct gc_heap *heap, void *data) {
+  (void)heap;
+  trace_ambiguous_range(data, lo, hi, possibly_interior);
+}
+
+static void
+trace_pinned_root(struct gc_ref ref, struct gc_heap *heap, void *data) {
+  struct trace_worker *worker = data;
+  if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
+    return;
+  uintptr_t addr = gc_ref_value(ref);
+  if (nofl_space_contains(&heap->space, addr))
+    trace_mark_nofl(worker, addr);
+  else
+    trace_visit_foreign(worker, addr);
+}
+
+/* Grey items.  */
+
+static void GC_NEVER_INLINE
+trace_next_slice(struct trace_worker *worker, uintptr_t item) {
+  struct trace_sliced *sliced = &worker->tracer->sliced[item >> 3];
+  size_t offset =
+    gc_atomic_fetch_add_relaxed(&sliced->cursor, TRACER_SLICE_SIZE);
+  if (offset >= sliced->size)
+    return;
+  size_t limit = offset + TRACER_SLICE_SIZE;
+  if (limit < sliced->size) {
+    trace_push(worker, item);
+    /* A second permit, for somebody who is hungry.  */
+    if (gc_atomic_load_relaxed(&worker->tracer->hungry))
+      trace_push(worker, item);
+  } else {
+    limit = sliced->size;
+  }
+  if (sliced->conservative) {
+    trace_ambiguous_range(worker, sliced->addr + offset, sliced->addr + limit,
+                          0);
+    return;
+  }
+#if MMC_TRACES_SLICES
+  gc_trace_object_slice(gc_ref(sliced->addr), offset, limit, trace_visit,
+                        worker->heap, worker);
+#else
+  GC_CRASH();
+#endif
+}
+
+static inline size_t
+heap_object_size(struct gc_heap *heap, uintptr_t addr) {
+  if (nofl_space_contains(&heap->space, addr))
+    return nofl_object_size(addr);
+  return large_space_size_in_bytes
+    (&heap->large, large_object_size(&heap->large, gc_ref(addr)));
+}
+
+static inline size_t
+trace_size_in_heap(size_t bytes) {
+  return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
+}
+
+static inline void
+trace_item(struct trace_worker *worker, uintptr_t item) {
+  uintptr_t addr = item & ~(uintptr_t)TRACE_TAG_MASK;
+  struct gc_heap *heap = worker->heap;
+  if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
+    size_t bytes = gc_trace_object(gc_ref(addr), trace_visit, heap, worker);
+    GC_ASSERT(!nofl_space_contains(&heap->space, addr)
+              || trace_size_in_heap(bytes) == nofl_object_size(addr));
+    trace_count(worker, trace_size_in_heap(bytes));
+    return;
+  }
+  switch (item & TRACE_TAG_MASK) {
+  case TRACE_CONSERVATIVE: {
+    size_t bytes = heap_object_size(heap, addr);
+    trace_count(worker, bytes);
+    trace_ambiguous_range(worker, addr, addr + bytes, 0);
+    return;
+  }
+  case TRACE_EXTERN:
+    gc_trace_object(gc_ref(addr), trace_visit, heap, worker);
+    return;
+  case TRACE_SLICES:
+    trace_next_slice(worker, item);
+    return;
+  default:
+    GC_CRASH();
+  }
+}
+
+/* Roots.  */
+
+static void
+trace_remembered_edges(struct trace_worker *worker, struct edge_buffer *buf) {
+  for (; buf; buf = buf->next)
+    for (size_t i = 0; i < buf->count; i++)
+      trace_visit(buf->edges[i], worker->heap, worker);
+}
+
+static void
+trace_root(struct trace_worker *worker, struct trace_root root) {
+  struct gc_heap *heap = worker->heap;
+  struct gc_mutator *mut = root.data;
+  switch (root.kind) {
+  case TRACE_ROOT_MUTATOR:
+    gc_trace_mutator_roots(mut->roots, trace_visit, heap, worker);
+    return;
+  case TRACE_ROOT_HEAP:
+    gc_trace_heap_roots(heap->roots, trace_visit, heap, worker);
+    return;
+  case TRACE_ROOT_FINALIZERS:
+    gc_visit_finalizer_roots(heap->finalizers,
+                             heap->last_kind == GC_COLLECTION_MINOR,
+                             trace_visit, heap, worker);
+    return;
+  case TRACE_ROOT_REMEMBERED:
+    trace_remembered_edges(worker, root.data);
+    return;
+  case TRACE_ROOT_REMEMBERED_LARGE:
+    large_space_visit_remembered_edges(&heap->large, trace_visit, heap,
+                                       worker);
+    return;
+#if GC_CONSERVATIVE_ROOTS
+  case TRACE_ROOT_MUTATOR_PINNED:
+    gc_trace_mutator_pinned_roots(mut->roots, trace_pinned_root,
+                                  trace_ambiguous_root, heap, worker);
+    return;
+  case TRACE_ROOT_MUTATOR_STACK:
+    gc_stack_visit(&mut->stack, trace_interior_range, heap, worker);
+    return;
+  case TRACE_ROOT_HEAP_PINNED:
+    gc_trace_heap_pinned_roots(heap->roots, trace_pinned_root,
+                               trace_ambiguous_root, heap, worker);
+    return;
+  case TRACE_ROOT_GLOBALS:
+    gc_platform_visit_global_conservative_roots(trace_interior_range, heap,
+                                                worker);
+    return;
+#endif
+  default:
+    GC_CRASH();
+  }
+}
+
+static void
+trace_all_roots(struct trace_worker *worker) {
+  struct trace_root *root;
+  while ((root = tracer_take_root(worker->tracer)))
+    trace_root(worker, *root);
+}
+
+static inline int
+trace_has_stack_item(struct trace_worker *worker) {
+  return worker->top != worker->bottom;
+}
+
+static inline uintptr_t
+trace_pop(struct trace_worker *worker) {
+  uintptr_t item = worker->stack[--worker->top];
+  if (worker->top == worker->bottom)
+    worker->top = worker->bottom = 0;
+  return item;
+}
+
+static void
+trace_worker_drain(struct trace_worker *worker) {
+  unsigned countdown = 64;
+  trace_all_roots(worker);
+  for (;;) {
+    if (worker->fifo_count >= TRACER_FIFO_MIN
+        || (worker->fifo_count && !trace_has_stack_item(worker))) {
+      trace_oldest_pending_edge(worker);
+      continue;
+    }
+    if (!trace_has_stack_item(worker))
+      return;
+    trace_item(worker, trace_pop(worker));
+    if (GC_PARALLEL && worker->parallel && --countdown == 0) {
+      countdown = 64;
+      trace_consider_sharing(worker);
+    }
+  }
+}
+
+/* Finish the pending edges without tracing further: after a roots-only
+   phase.  */
+static void
+trace_flush_pending_edges(struct trace_worker *worker) {
+  while (worker->fifo_count)
+    trace_oldest_pending_edge(worker);
+}
+
+/* Recovery from overflow of a mark stack: trace every marked object again.  A
+   repeated trace shades only what is not marked yet.  */
+
+static void
+retrace_object(struct trace_worker *worker, uintptr_t item) {
+  trace_push(worker, item);
+  trace_worker_drain(worker);
+}
+
+static void
+retrace_nofl_object(uintptr_t addr, uint8_t state, void *data) {
+  struct trace_worker *worker = data;
+  if (state != worker->heap->space.current_mark)
+    return;
+  uint8_t kind = nofl_object_trace_kind(addr);
+  if (kind != NOFL_KIND_NONE)
+    retrace_object(worker, addr | (kind == NOFL_KIND_PRECISE
+                                   ? TRACE_PRECISE : TRACE_CONSERVATIVE));
+}
+
+static inline void
+retrace_block(struct nofl_space *space, struct nofl_block *block, void *data) {
+  (void)space;
+  if (!nofl_block_is_empty(block))
+    nofl_visit_objects(block, retrace_nofl_object, data);
+}
+
+static void
+retrace_large_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
+                     void *data) {
+  (void)bytes;
+  if (live && !(kind & NOFL_KIND_NONE))
+    retrace_object(data, start | (kind & NOFL_PINNED
+                                  ? TRACE_CONSERVATIVE : TRACE_PRECISE));
+}
+
+/* Counts of a trace that overflowed are wrong: count what is marked.  */
+
+static void
+recount_nofl_object(uintptr_t addr, uint8_t state, void *data) {
+  struct trace_worker *worker = data;
+  if (state == worker->heap->space.current_mark)
+    trace_count(worker, nofl_object_size(addr));
+}
+
+static inline void
+recount_block(struct nofl_space *space, struct nofl_block *block, void *data) {
+  (void)space;
+  if (!nofl_block_is_empty(block))
+    nofl_visit_objects(block, recount_nofl_object, data);
+}
+
+static void
+recount_large_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
+                     void *data) {
+  (void)start; (void)kind;
+  struct trace_worker *worker = data;
+  if (live)
+    trace_count(worker,
+                large_space_size_in_bytes(&worker->heap->large, bytes));
+}
+
+static void
+heap_recount(struct gc_heap *heap) {
+  struct gc_tracer *tracer = &heap->tracer;
+  for (unsigned i = 0; i < tracer->parallelism; i++)
+    tracer->workers[i].objects_traced = tracer->workers[i].bytes_traced = 0;
+  nofl_visit_blocks(&heap->space, recount_block, &tracer->workers[0]);
+  large_space_visit_objects(&heap->large, recount_large_object,
+                            &tracer->workers[0]);
+}
+
+static void
+heap_trace(struct gc_heap *heap) {
+  struct gc_tracer *tracer = &heap->tracer;
+  tracer_trace(tracer);
+  if (GC_LIKELY(!gc_atomic_load_relaxed(&tracer->overflowed)))
+    return;
+  struct trace_worker *worker = &tracer->workers[0];
+  worker->parallel = 0;
+  do {
+    tracer->overflowed = 0;
+    nofl_visit_blocks(&heap->space, retrace_block, worker);
+    large_space_visit_objects(&heap->large, retrace_large_object, worker);
+  } while (tracer->overflowed);
+  heap_recount(heap);
+}
+
+#endif // MMC_TRACE_H

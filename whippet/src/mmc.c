@@ -1,0 +1,731 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The mostly-marking collector: the public interface.  */
+
+#define GC_IMPL 1
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gc-api.h"
+#include "gc-allocate.h"
+#include "gc-barrier.h"
+#include "gc-safepoint.h"
+#include "mmc-attrs.h"
+
+#ifndef GC_EMBEDDER
+#define GC_EMBEDDER "whippet-embedder.h"
+#endif
+#include GC_EMBEDDER
+
+#include "mmc-collect.h"
+#include "mmc-fork.h"
+#include "mmc-heap.h"
+#include "mmc-stop.h"
+#include "mmc-stress.h"
+#include "mmc-ticker.h"
+
+/* The attributes published for inline code agree with the layout.  */
+
+static void
+check_attributes(void) {
+  if (gc_allocator_small_granule_size() != NOFL_GRANULE_SIZE
+      || gc_allocator_large_threshold() != NOFL_LARGE_THRESHOLD
+      || gc_allocator_allocation_pointer_offset()
+         != offsetof(struct gc_mutator, allocator.alloc)
+      || gc_allocator_allocation_limit_offset()
+         != offsetof(struct gc_mutator, allocator.limit)
+      || gc_allocator_alloc_table_alignment() != NOFL_SLAB_SIZE
+      || gc_allocator_alloc_table_end_pattern() != NOFL_END
+      || gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED)
+         != (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE)
+      || gc_allocator_alloc_table_begin_pattern
+           (GC_ALLOCATION_TAGGED_POINTERLESS)
+         != (NOFL_STATE_YOUNG | NOFL_KIND_NONE)
+      || gc_allocator_alloc_table_begin_pattern
+           (GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
+         != (NOFL_STATE_YOUNG | NOFL_KIND_PINNED_OR_CONSERVATIVE)
+      || gc_allocator_alloc_table_begin_pattern
+           (GC_ALLOCATION_UNTAGGED_POINTERLESS)
+         != (NOFL_STATE_YOUNG | NOFL_KIND_NONE_PINNED)
+      || gc_old_generation_check_alloc_table_tag_mask() != NOFL_STATE_MASK
+      || gc_old_generation_check_alloc_table_young_tag() != NOFL_STATE_YOUNG
+      || gc_write_barrier_field_fields_per_byte() != 2
+      || gc_write_barrier_field_first_bit_pattern() != NOFL_LOGGED_0)
+    GC_CRASH();
+}
+
+/* Initialisation.  */
+
+static void*
+default_allocation_failure(struct gc_heap *heap, size_t size) {
+  (void)size;
+  fprintf(stderr, "ran out of space, heap size %zu\n", heap->heap_size);
+  GC_CRASH();
+}
+
+void
+gc_heap_set_allocation_failure_handler(struct gc_heap *heap,
+                                       void* (*handler)(struct gc_heap*,
+                                                        size_t)) {
+  heap->allocation_failure = handler ? handler : default_allocation_failure;
+}
+
+/* How much address space to reserve: enough for the largest heap, and for large
+   objects to lie in it with gaps; a part of what a limit leaves.  */
+static size_t
+heap_reservation_size(const struct gc_common_options *options) {
+  size_t available = gc_platform_address_space_available();
+  size_t most = options->heap_size;
+  if (options->heap_size_policy != GC_HEAP_SIZE_FIXED) {
+    most = options->maximum_heap_size;
+    if (!most)
+      most = gc_platform_physical_memory();
+    if (most < options->heap_size)
+      most = options->heap_size;
+  }
+  most = heap_round_size(most);
+  size_t size = most > SIZE_MAX / 16 ? SIZE_MAX / 4 : most * 4;
+  size += 4 * NOFL_SLAB_SIZE;
+  if (available != SIZE_MAX && size > available / 4 * 3)
+    size = available / 4 * 3;
+  return size;
+}
+
+static int
+heap_init_spaces(struct gc_heap *heap,
+                 const struct gc_common_options *options) {
+  size_t size = heap_limit_size(heap, options->heap_size);
+  if (!gc_reservation_init(&heap->reservation, heap_reservation_size(options),
+                           2 * NOFL_SLAB_SIZE))
+    return 0;
+  heap->heap_size = size;
+  if (!nofl_space_init(&heap->space, &heap->reservation, 1))
+    return 0;
+  heap->space.huge_pages = heap_wants_huge_pages(heap);
+  heap_set_size(heap, size);
+  return large_space_init(&heap->large, &heap->reservation);
+}
+
+static int
+heap_init(struct gc_heap *heap, const struct gc_common_options *options) {
+  pthread_mutex_init(&heap->lock, NULL);
+  pthread_mutex_init(&heap->edges_lock, NULL);
+  struct mmc_sizing *sizing = &heap->sizing;
+  sizing->policy = options->heap_size_policy;
+  sizing->maximum_size = options->maximum_heap_size;
+  sizing->double_threshold = options->heap_double_threshold;
+  sizing->expansiveness = options->heap_expansiveness;
+  /* Bytes per nanosecond, until measured.  */
+  sizing->allocation_rate = 1;
+  sizing->trace_rate = 1;
+  sizing->last_nsec = gc_platform_monotonic_nanoseconds();
+  heap->allocation_failure = default_allocation_failure;
+  if (!heap_init_spaces(heap, options)
+      || !tracer_init(&heap->tracer, heap,
+                      GC_PARALLEL ? options->parallelism : 1))
+    return 0;
+  heap_init_stress(heap);
+  heap_apply_stress(heap);
+  heap->pending_ephemerons = gc_make_pending_ephemerons();
+  heap->finalizers = gc_make_finalizer_state(gc_finalizer_priority_count());
+  return heap->pending_ephemerons && heap->finalizers;
+}
+
+static void
+heap_release(struct gc_heap *heap) {
+  struct gc_tracer *tracer = &heap->tracer;
+  if (heap->finalizers)
+    gc_free_finalizer_state(heap->finalizers);
+  if (heap->pending_ephemerons)
+    gc_free_pending_ephemerons(heap->pending_ephemerons);
+  if (tracer->workers)
+    gc_platform_release(tracer->workers,
+                        tracer->parallelism * sizeof(*tracer->workers));
+  if (tracer->root_capacity)
+    gc_platform_release(tracer->roots,
+                        tracer->root_capacity * sizeof(*tracer->roots));
+  if (heap->large.reservation)
+    large_space_destroy(&heap->large);
+  if (heap->reservation.base)
+    gc_reservation_destroy(&heap->reservation);
+  gc_platform_release(heap, sizeof(*heap));
+}
+
+/* With heap->lock held.  */
+static void
+heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
+                 struct gc_stack_addr base) {
+  mut->heap = heap;
+  mut->thread = pthread_self();
+  nofl_allocator_init(&mut->allocator, NOFL_CLASS_ORDINARY);
+  nofl_allocator_init(&mut->ambiguous_allocator, NOFL_CLASS_AMBIGUOUS);
+  if (GC_CONSERVATIVE_ROOTS)
+    gc_stack_init(&mut->stack, base);
+  mut->next = heap->mutators;
+  if (mut->next)
+    mut->next->prev = mut;
+  heap->mutators = mut;
+  heap->mutator_count++;
+  mut->event_data = heap->listener.mutator_added(heap->listener_data);
+  current_mutator = mut;
+}
+
+int
+gc_init(const struct gc_options *options, struct gc_stack_addr base,
+        struct gc_heap **heap_out, struct gc_mutator **mutator_out,
+        struct gc_event_listener event_listener, void *event_listener_data) {
+  check_attributes();
+  gc_platform_init();
+  struct gc_common_options common;
+  gc_common_options_copy(&common, options);
+  *heap_out = NULL;
+  *mutator_out = NULL;
+  struct gc_heap *heap = gc_platform_map(sizeof(*heap));
+  if (!heap)
+    return 0;
+  struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
+  if (!mut || !heap_init(heap, &common)) {
+    if (mut)
+      gc_platform_release(mut, sizeof(*mut));
+    heap_release(heap);
+    return 0;
+  }
+  heap->listener = event_listener;
+  heap->listener_data = event_listener_data;
+  HEAP_EVENT(heap, init, heap->heap_size);
+  register_heap(heap);
+  heap_add_mutator(heap, mut, base);
+  *heap_out = heap;
+  *mutator_out = mut;
+  return 1;
+}
+
+struct gc_mutator*
+gc_init_for_thread(struct gc_stack_addr base, struct gc_heap *heap) {
+  struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
+  if (!mut)
+    return NULL;
+  mut->in_library = 1;
+  pthread_mutex_lock(&heap->lock);
+  heap_add_mutator(heap, mut, base);
+  heap_unlock(heap);
+  mut->in_library = 0;
+  return mut;
+}
+
+void
+gc_finish_for_thread(struct gc_mutator *mut) {
+  struct gc_heap *heap = mut->heap;
+  mutator_enter_library(mut);
+  if (mut->status == MUTATOR_RUNNING)
+    mutator_lock_heap(mut);
+  else
+    pthread_mutex_lock(&heap->lock);
+  heap->listener.mutator_removed(mut->event_data);
+  heap_remove_mutator(heap, mut);
+  if (current_mutator == mut)
+    current_mutator = NULL;
+  heap_unlock(heap);
+  gc_platform_release(mut, sizeof(*mut));
+}
+
+void
+gc_mutator_set_roots(struct gc_mutator *mut, struct gc_mutator_roots *roots) {
+  mut->roots = roots;
+}
+
+void
+gc_heap_set_roots(struct gc_heap *heap, struct gc_heap_roots *roots) {
+  heap->roots = roots;
+}
+
+void
+gc_heap_set_extern_space(struct gc_heap *heap, struct gc_extern_space *space) {
+  heap->extern_space = space;
+}
+
+/* Stopping.  */
+
+struct gc_heap*
+gc_mutator_heap(struct gc_mutator *mut) {
+  return mut->heap;
+}
+
+int*
+gc_safepoint_flag_loc(struct gc_mutator *mut) {
+  return &mut->heap->stop_flag;
+}
+
+void
+gc_safepoint_slow(struct gc_mutator *mut) {
+  GC_ASSERT(mut->status == MUTATOR_RUNNING);
+  mutator_enter_library(mut);
+  if (heap_should_stop(mut->heap))
+    mutator_park(mut);
+  mutator_leave_library(mut);
+}
+
+int gc_safepoint_signal_number(void) { GC_CRASH(); }
+void gc_safepoint_signal_inhibit(struct gc_mutator *mut) {
+  (void)mut;
+  GC_CRASH();
+}
+void gc_safepoint_signal_reallow(struct gc_mutator *mut) {
+  (void)mut;
+  GC_CRASH();
+}
+uintptr_t gc_small_object_nursery_low_address(struct gc_heap *heap) {
+  (void)heap;
+  GC_CRASH();
+}
+uintptr_t gc_small_object_nursery_high_address(struct gc_heap *heap) {
+  (void)heap;
+  GC_CRASH();
+}
+
+void GC_NEVER_INLINE
+gc_deactivate(struct gc_mutator *mut) {
+  GC_ASSERT(mut->status == MUTATOR_RUNNING);
+  mutator_enter_library(mut);
+  MUTATOR_CAPTURE_STACK(mut);
+  mutator_set_not_running(mut, MUTATOR_INACTIVE);
+  mutator_leave_library(mut);
+}
+
+void
+gc_reactivate(struct gc_mutator *mut) {
+  GC_ASSERT(mut->status == MUTATOR_INACTIVE);
+  mutator_enter_library(mut);
+  mutator_set_running(mut, MUTATOR_INACTIVE);
+  mutator_leave_library(mut);
+}
+
+void* GC_NEVER_INLINE
+gc_deactivate_for_call(struct gc_mutator *mut,
+                       void* (*f)(struct gc_mutator*, void*), void *data) {
+  gc_deactivate(mut);
+  void *ret = f(mut, data);
+  gc_reactivate(mut);
+  return ret;
+}
+
+void* GC_NEVER_INLINE
+gc_reactivate_for_call(struct gc_mutator *mut,
+                       void* (*f)(struct gc_mutator*, void*), void *data) {
+  if (mut->status == MUTATOR_RUNNING)
+    return f(mut, data);
+  struct gc_stack stack = mut->stack;
+  gc_reactivate(mut);
+  void *ret = f(mut, data);
+  gc_deactivate(mut);
+  mut->stack = stack;
+  return ret;
+}
+
+/* Collecting.  */
+
+/* Returns with heap->lock held, or released if a collection that others
+   started meanwhile serves the purpose; returns 1 in the former case.  */
+static int
+mutator_begin_collection(struct gc_mutator *mut,
+                         enum gc_collection_kind kind) {
+  struct gc_heap *heap = mut->heap;
+  /* Relaxed: a collection that starts from now on cannot proceed before this
+     thread has stopped.  */
+  uint64_t started = gc_atomic_load_relaxed(&heap->started[kind]);
+  mutator_lock_heap(mut);
+  if (heap->started[kind] == started)
+    return 1;
+  heap_unlock(heap);
+  return 0;
+}
+
+static void
+mutator_end_collection(struct gc_mutator *mut) {
+  heap_kick_ticker(mut->heap);
+  heap_unlock(mut->heap);
+}
+
+void
+gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
+  mutator_enter_library(mut);
+  enum gc_collection_kind satisfying = requested;
+  /* What is asked for may be out of reach of this configuration.  */
+  if (satisfying == GC_COLLECTION_MINOR && !GC_GENERATIONAL)
+    satisfying = GC_COLLECTION_MAJOR;
+  if (satisfying == GC_COLLECTION_COMPACTING && !NOFL_MOVES)
+    satisfying = GC_COLLECTION_MAJOR;
+  if (mutator_begin_collection(mut, satisfying)) {
+    heap_collect(mut->heap, mut, requested, NULL);
+    mutator_end_collection(mut);
+  }
+  mutator_leave_library(mut);
+}
+
+/* Allocation.  */
+
+static void*
+heap_try_allocate_large(struct gc_heap *heap, size_t bytes, uint8_t kind,
+                        int use_reserve) {
+  size_t charge = large_space_size_in_bytes(&heap->large, bytes);
+  if (charge < bytes
+      || !nofl_space_charge_large(&heap->space, charge, use_reserve))
+    return NULL;
+  void *ret = large_space_allocate(&heap->large, bytes, kind);
+  if (!ret) {
+    nofl_space_discharge_large(&heap->space, charge);
+    return NULL;
+  }
+  gc_atomic_fetch_add_relaxed(&heap->large_allocated, (uint64_t)charge);
+  return ret;
+}
+
+static int
+heap_try_request(struct gc_heap *heap, struct mmc_request *request) {
+  heap_satisfy_request(heap, request);
+  return request->satisfied;
+}
+
+/* Grow for a request that collections could not satisfy, or, before the first
+   collection of a cycle, as the policy wants for the known live data.  With
+   heap->lock held.  */
+static int
+heap_grow_for_request(struct gc_heap *heap, struct mmc_request *request) {
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+    return 0;
+  size_t bytes = request->large_bytes
+    ? large_space_size_in_bytes(&heap->large, request->large_bytes)
+    : NOFL_BLOCK_SIZE;
+  nofl_space_lock(&heap->space);
+  struct nofl_space *space = &heap->space;
+  size_t used = space->used_blocks + space->reserve_blocks + 2;
+  size_t need = used * NOFL_BLOCK_SIZE + space->large_bytes;
+  nofl_space_unlock(&heap->space);
+  if (bytes > SIZE_MAX / 4 - need)
+    return 0;
+  /* An eighth more, so that growth is not by single blocks.  */
+  size_t size = heap_budget_to_size(need + bytes);
+  size += size / 8;
+  size_t limited = heap_limit_size(heap, size);
+  if (limited <= heap->heap_size)
+    return 0;
+  heap_resize(heap, limited);
+  return 1;
+}
+
+static int
+heap_grow_by_policy(struct gc_heap *heap, struct mmc_request *request) {
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+    return 0;
+  size_t before = heap->heap_size;
+  size_t live = heap->live_bytes;
+  if (request->large_bytes < SIZE_MAX / 4)
+    live += request->large_bytes;
+  size_t target = heap_limit_size(heap, heap_policy_size(heap, live));
+  if (target <= before)
+    return 0;
+  heap_resize(heap, target);
+  return 1;
+}
+
+enum escalation {
+  ESCALATE_GROW_BY_POLICY,
+  ESCALATE_COLLECT,
+  ESCALATE_COMPACT,
+  ESCALATE_GROW,
+  ESCALATE_USE_RESERVE,
+  ESCALATE_FAIL
+};
+
+/* A request that shares collections of other threads keeps its level, so that
+   threads cannot postpone each other for ever.  */
+#define MMC_MAX_SHARED_COLLECTIONS 8
+
+/* One step towards satisfying REQUEST; judged by its outcome only.  */
+static void
+mutator_escalate(struct gc_mutator *mut, struct mmc_request *request,
+                 enum escalation level, int *shared) {
+  struct gc_heap *heap = mut->heap;
+  enum gc_collection_kind kind = level == ESCALATE_COLLECT
+    ? GC_COLLECTION_ANY : GC_COLLECTION_COMPACTING;
+  enum gc_collection_kind satisfying =
+    kind == GC_COLLECTION_COMPACTING && !NOFL_MOVES
+    ? GC_COLLECTION_MAJOR : kind;
+  int collects = level == ESCALATE_COLLECT || level == ESCALATE_COMPACT;
+  int alone = 1;
+  if (collects && *shared < MMC_MAX_SHARED_COLLECTIONS)
+    alone = mutator_begin_collection(mut, satisfying);
+  else
+    mutator_lock_heap(mut);
+  *shared = alone ? 0 : *shared + 1;
+  if (!alone)
+    return;
+  switch (level) {
+  case ESCALATE_GROW_BY_POLICY:
+    if (heap_grow_by_policy(heap, request))
+      heap_try_request(heap, request);
+    break;
+  case ESCALATE_COLLECT:
+  case ESCALATE_COMPACT:
+    heap_collect(heap, mut, kind, request);
+    break;
+  case ESCALATE_GROW:
+    if (heap_grow_for_request(heap, request))
+      heap_try_request(heap, request);
+    break;
+  case ESCALATE_USE_RESERVE:
+    request->use_reserve = 1;
+    heap_try_request(heap, request);
+    break;
+  default:
+    GC_CRASH();
+  }
+  mutator_end_collection(mut);
+}
+
+/* Satisfy REQUEST, or return 0 after everything has been tried.  Nothing is
+   charged to the heap for a request that failed.  */
+static int
+mutator_satisfy(struct gc_mutator *mut, struct mmc_request *request) {
+  int shared = 0;
+  for (int level = ESCALATE_GROW_BY_POLICY; level < ESCALATE_FAIL;) {
+    if (heap_should_stop(mut->heap))
+      mutator_park(mut);
+    if (heap_try_request(mut->heap, request))
+      return 1;
+    mutator_escalate(mut, request, level, &shared);
+    if (request->satisfied)
+      return 1;
+    if (!shared)
+      level++;
+  }
+  return 0;
+}
+
+static struct nofl_allocator*
+mutator_allocator(struct gc_mutator *mut, enum gc_allocation_kind kind) {
+  if (NOFL_MOVES && kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
+    return &mut->ambiguous_allocator;
+  return &mut->allocator;
+}
+
+static void*
+mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
+                       enum gc_allocation_kind kind) {
+  size_t granules = nofl_size_to_granules(bytes);
+  struct nofl_allocator *a = mutator_allocator(mut, kind);
+  size_t size = granules << NOFL_GRANULE_SIZE_LOG_2;
+  if (a->limit - a->alloc < size) {
+    struct mmc_request request = { .allocator = a, .granules = granules };
+    if (!mutator_satisfy(mut, &request))
+      return NULL;
+  }
+  uintptr_t addr = a->alloc;
+  a->alloc = addr + size;
+  gc_update_alloc_table(gc_ref(addr), size, kind);
+  return (void*)addr;
+}
+
+static void*
+mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
+                       enum gc_allocation_kind kind) {
+  uint8_t trace_kind =
+    gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
+  struct mmc_request request = {
+    .large_bytes = bytes, .large_kind = trace_kind
+  };
+  if (bytes > SIZE_MAX / 4 || !mutator_satisfy(mut, &request))
+    return NULL;
+  return request.large_object;
+}
+
+static void GC_NEVER_INLINE
+mutator_stress(struct gc_mutator *mut) {
+  struct gc_heap *heap = mut->heap;
+  uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
+  if (n % heap->stress.collect_every == 0)
+    gc_collect(mut, GC_COLLECTION_ANY);
+}
+
+void* GC_NEVER_INLINE
+gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
+                 enum gc_allocation_kind kind) {
+  GC_ASSERT(bytes);
+  GC_ASSERT(mut->status == MUTATOR_RUNNING);
+  mutator_enter_library(mut);
+  struct gc_heap *heap = mut->heap;
+  if (GC_UNLIKELY(heap_should_stop(heap)))
+    mutator_park(mut);
+  if (GC_UNLIKELY(heap->stress.collect_every))
+    mutator_stress(mut);
+  void *ret = bytes <= NOFL_LARGE_THRESHOLD
+    ? mutator_allocate_small(mut, bytes, kind)
+    : mutator_allocate_large(mut, bytes, kind);
+  mutator_leave_library(mut);
+  if (GC_UNLIKELY(!ret))
+    return heap->allocation_failure(heap, bytes);
+  return ret;
+}
+
+uint64_t
+gc_allocation_counter(struct gc_heap *heap) {
+  return heap_allocation_counter(heap);
+}
+
+void
+gc_heap_statistics(struct gc_heap *heap, struct gc_heap_statistics *stats) {
+  for (;;) {
+    uint32_t before = gc_atomic_load(&heap->statistics_sequence);
+    if (before & 1) {
+      sched_yield();
+      continue;
+    }
+    *stats = heap->statistics;
+    /* Acquire fence: the copy is complete before the second look.  */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (gc_atomic_load_relaxed(&heap->statistics_sequence) == before)
+      break;
+  }
+  stats->heap_size = gc_atomic_load_relaxed(&heap->heap_size);
+  stats->allocated_bytes = heap_allocation_counter(heap);
+}
+
+/* Barrier.  */
+
+void
+gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
+                      size_t obj_size, struct gc_edge edge,
+                      struct gc_ref new_val) {
+  (void)obj_size;
+  if (!GC_GENERATIONAL)
+    return;
+  mutator_enter_library(mut);
+  mutator_write_barrier(mut, obj, edge, new_val);
+  mutator_leave_library(mut);
+}
+
+int
+gc_object_is_old_generation_slow(struct gc_mutator *mut, struct gc_ref obj) {
+  if (!GC_GENERATIONAL)
+    return 0;
+  struct gc_heap *heap = mut->heap;
+  uintptr_t addr = gc_ref_value(obj);
+  if (nofl_space_contains(&heap->space, addr))
+    return nofl_object_is_old(addr);
+  if (large_space_contains(&heap->large, addr))
+    return large_object_is_old(&heap->large, obj);
+  return 0;
+}
+
+/* Queries.  */
+
+int
+gc_heap_contains(struct gc_heap *heap, struct gc_ref ref) {
+  uintptr_t addr = gc_ref_value(ref);
+  return nofl_space_contains_object_address(&heap->space, addr)
+    || large_space_contains(&heap->large, addr);
+}
+
+struct gc_ref
+gc_resolve_conservative_ref(struct gc_heap *heap,
+                            struct gc_conservative_ref ref,
+                            int possibly_interior) {
+  uintptr_t word = gc_conservative_ref_value(ref);
+  if (word < GC_MIN_OBJECT_ADDRESS)
+    return gc_ref_null();
+  if (!possibly_interior
+      && !gc_is_valid_conservative_ref_displacement
+           (word & (sizeof(uintptr_t) - 1)))
+    return gc_ref_null();
+  if (nofl_space_contains_object_address(&heap->space, word))
+    return gc_ref(nofl_resolve_conservative(&heap->space, word,
+                                            possibly_interior));
+  if (large_space_contains(&heap->large, word))
+    return large_space_resolve_conservative(&heap->large, word,
+                                            possibly_interior, 0);
+  return gc_ref_null();
+}
+
+void
+gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
+  uintptr_t addr = gc_ref_value(ref);
+  if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr)
+      && nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
+    nofl_pin_object(addr);
+}
+
+/* Ephemerons and finalizers.  */
+
+static int
+heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
+  struct gc_ref ref = gc_edge_ref(edge);
+  if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
+    return 1;
+  uintptr_t addr = gc_ref_value(ref);
+  if (nofl_space_contains(&heap->space, addr))
+    return nofl_edge_is_live(&heap->space, edge, addr);
+  if (large_space_contains(&heap->large, addr))
+    return large_object_is_live(&heap->large, ref);
+  return 1;
+}
+
+int
+gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
+  return heap_edge_is_live(heap, edge);
+}
+
+int
+gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
+  return heap_edge_is_live(heap, edge);
+}
+
+struct gc_pending_ephemerons*
+gc_heap_pending_ephemerons(struct gc_heap *heap) {
+  return heap->pending_ephemerons;
+}
+
+unsigned
+gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
+  return heap->epoch;
+}
+
+struct gc_ephemeron*
+gc_allocate_ephemeron(struct gc_mutator *mut) {
+  return gc_allocate(mut, gc_ephemeron_size(), GC_ALLOCATION_TAGGED);
+}
+
+void
+gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
+                  struct gc_ref key, struct gc_ref value) {
+  gc_ephemeron_init_internal(mut->heap, ephemeron, key, value);
+}
+
+struct gc_finalizer*
+gc_allocate_finalizer(struct gc_mutator *mut) {
+  return gc_allocate(mut, gc_finalizer_size(), GC_ALLOCATION_TAGGED);
+}
+
+void
+gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,
+                    unsigned priority, struct gc_ref object,
+                    struct gc_ref closure) {
+  mutator_enter_library(mut);
+  gc_finalizer_attach_internal(mut->heap->finalizers, finalizer, priority,
+                               object, closure);
+  mutator_leave_library(mut);
+}
+
+struct gc_finalizer*
+gc_pop_finalizable(struct gc_mutator *mut) {
+  mutator_enter_library(mut);
+  struct gc_finalizer *ret = gc_finalizer_state_pop(mut->heap->finalizers);
+  mutator_leave_library(mut);
+  return ret;
+}
+
+void
+gc_set_finalizer_callback(struct gc_heap *heap,
+                          gc_finalizer_callback callback) {
+  gc_finalizer_state_set_callback(heap->finalizers, callback);
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Bump allocation into holes, and the lazy sweeping that finds them.
+
+   A hole is a maximal run of granules without a survivor.  Sweeping reads and
+   writes metadata only; a hole's memory is cleared a little ahead of the
+   allocation pointer, so that it is in the cache when the program writes to
+   it.  What is left of a hole when a request does not fit goes to a
+   size-segregated set of holes, threaded through the free memory itself, from
+   which smaller requests are served later.
+
+   Mutators and trace workers use the same allocator; workers ask for target
+   blocks and need no cleared memory.  */
+
+#ifndef NOFL_ALLOCATOR_H
+#define NOFL_ALLOCATOR_H
+
+#include "nofl-space.h"
+
+/* How far ahead of the allocation pointer memory is cleared, in bytes.  */
+#define NOFL_CLEAR_AHEAD ((uintptr_t)4096)
+/* A tail of at least this many granules makes a block partly full.  */
+#define NOFL_MIN_TAIL_GRANULES 32
+/* Generational: a swept block with fewer free granules is promoted.  */
+#define NOFL_PROMOTION_GRANULES (NOFL_GRANULES_PER_BLOCK / 20)
+
+#define NOFL_HOLE_BUCKETS 13
+
+/* First granule of a free hole on a set.  */
+struct nofl_hole {
+  struct nofl_hole *next;
+  uintptr_t granules;
+};
+
+_Static_assert(sizeof(struct nofl_hole) <= NOFL_GRANULE_SIZE,
+               "a hole of one granule holds its own link");
+
+struct nofl_hole_set {
+  uint32_t nonempty;           /* bit per bucket */
+  struct nofl_hole *buckets[NOFL_HOLE_BUCKETS];
+};
+
+struct nofl_allocator {
+  /* The first two words are read and written by inline allocation.  */
+  uintptr_t alloc;             /* next free byte */
+  uintptr_t limit;             /* end of cleared memory; <= hole_end */
+  uintptr_t hole_end;
+  uintptr_t counted;           /* allocation is counted up to here */
+  struct nofl_block *block;    /* being swept, or NULL */
+  size_t sweep;                /* next granule of it to sweep */
+  /* Not yet added to the space's counters.  */
+  size_t allocated_granules;
+  size_t abandoned_granules;   /* on the hole set, modulo 2^n */
+  enum nofl_class class;
+  struct nofl_hole_set holes;
+};
+
+static inline void
+nofl_allocator_reset(struct nofl_allocator *a) {
+  a->alloc = a->limit = a->hole_end = a->counted = 0;
+  a->block = NULL;
+  a->sweep = 0;
+}
+
+static inline void
+nofl_hole_set_reset(struct nofl_hole_set *set) {
+  memset(set, 0, sizeof(*set));
+}
+
+static inline void
+nofl_allocator_init(struct nofl_allocator *a, enum nofl_class class) {
+  memset(a, 0, sizeof(*a));
+  a->class = class;
+}
+
+static inline unsigned
+nofl_log2_floor(size_t n) {
+  return (sizeof(unsigned long) * 8 - 1) - __builtin_clzl(n);
+}
+
+static inline void
+nofl_hole_set_push(struct nofl_hole_set *set, uintptr_t addr,
+                   size_t granules) {
+  struct nofl_hole *hole = (struct nofl_hole*)addr;
+  unsigned bucket = nofl_log2_floor(granules);
+  GC_ASSERT(bucket < NOFL_HOLE_BUCKETS);
+  hole->next = set->buckets[bucket];
+  hole->granules = granules;
+  set->buckets[bucket] = hole;
+  set->nonempty |= 1u << bucket;
+}
+
+static struct nofl_hole*
+nofl_hole_set_unlink(struct nofl_hole_set *set, unsigned bucket,
+                     struct nofl_hole **loc) {
+  struct nofl_hole *hole = *loc;
+  *loc = hole->next;
+  if (!set->buckets[bucket])
+    set->nonempty &= ~(1u << bucket);
+  return hole;
+}
+
+/* A hole of at least GRANULES, or NULL: from a bucket where each hole fits, or
+   among the first few of the bucket where some may.  */
+static struct nofl_hole*
+nofl_hole_set_pop(struct nofl_hole_set *set, size_t granules) {
+  unsigned floor = nofl_log2_floor(granules);
+  unsigned fit = (granules & (granules - 1)) ? floor + 1 : floor;
+  uint32_t candidates = set->nonempty & ~((1u << fit) - 1);
+  if (candidates) {
+    unsigned bucket = __builtin_ctz(candidates);
+    return nofl_hole_set_unlink(set, bucket, &set->buckets[bucket]);
+  }
+  struct nofl_hole **loc = &set->buckets[floor];
+  for (int i = 0; i < 4 && *loc; i++, loc = &(*loc)->next)
+    if ((*loc)->granules >= granules)
+      return nofl_hole_set_unlink(set, floor, loc);
+  return NULL;
+}
+
+static inline void
+nofl_allocator_count(struct nofl_allocator *a) {
+  a->allocated_granules += (a->alloc - a->counted) >> NOFL_GRANULE_SIZE_LOG_2;
+  a->counted = a->alloc;
+}
+
+/* Add the allocator's counts to the space's; relaxed: they are statistics,
+   exact once every allocator has been finished.  */
+static void
+nofl_allocator_flush_counts(struct nofl_space *space,
+                            struct nofl_allocator *a) {
+  nofl_allocator_count(a);
+  if (a->allocated_granules) {
+    gc_atomic_fetch_add_relaxed(&space->allocated_granules,
+                                a->allocated_granules);
+    gc_atomic_fetch_add_relaxed(&space->total_allocated_granules,
+                                (uint64_t)a->allocated_granules);
+    a->allocated_granules = 0;
+  }
+  if (a->abandoned_granules) {
+    gc_atomic_fetch_add_relaxed(&space->abandoned_granules,
+                                a->abandoned_granules);
+    a->abandoned_granules = 0;
+  }
+}
+
+/* Remember a hole that is too small for the request at hand.  Until it is used
+   it counts as fragmentation.  */
+static inline void
+nofl_allocator_keep_hole(struct nofl_allocator *a, uintptr_t addr,
+                         size_t granules) {
+  nofl_hole_set_push(&a->holes, addr, granules);
+  a->abandoned_granules += granules;
+}
+
+/* Stop using the current hole.  Its rest is remembered in the allocator's hole
+   set, unless KEEP is 0.  */
+static void
+nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
+  nofl_allocator_count(a);
+  size_t rest = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
+  if (rest && keep) {
+    nofl_block_of(a->alloc)->flags &= ~NOFL_BLOCK_ZERO;
+    nofl_allocator_keep_hole(a, a->alloc, rest);
+  }
+  a->alloc = a->limit = a->hole_end = a->counted = 0;
+}
+
+/* Clear some of the hole ahead of the allocation pointer, at least GRANULES.
+   Without CLEAR the hole is handed out as it is.  */
+static inline void
+nofl_allocator_advance_limit(struct nofl_allocator *a, size_t granules,
+                             int clear) {
+  if (!clear || (nofl_block_of(a->alloc)->flags & NOFL_BLOCK_ZERO)) {
+    a->limit = a->hole_end;
+    return;
+  }
+  uintptr_t need = a->alloc + (granules << NOFL_GRANULE_SIZE_LOG_2);
+  uintptr_t limit = a->alloc + NOFL_CLEAR_AHEAD;
+  if (limit < need)
+    limit = need;
+  if (limit > a->hole_end)
+    limit = a->hole_end;
+  if (limit > a->limit) {
+    memset((void*)a->limit, 0, limit - a->limit);
+    a->limit = limit;
+  }
+}
+
+static inline void
+nofl_allocator_enter_hole(struct nofl_allocator *a, uintptr_t start,
+                          size_t granules) {
+  a->alloc = a->limit = a->counted = start;
+  a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
+}
+
+/* Find the next hole of BLOCK at or after granule *SWEEP, make its metadata
+   clean, and advance *SWEEP past it.  Returns its size in granules and stores
+   its first granule to *START; 0 at the end of the block.  */
+static size_t
+nofl_block_next_hole(struct nofl_space *space, struct nofl_block *block,
+                     size_t *sweep, size_t *start) {
+  uint8_t *meta = nofl_block_metadata(block);
+  uint8_t mark = space->survivor_mark;
+  size_t g = *sweep;
+  while (g < NOFL_GRANULES_PER_BLOCK) {
+    if ((meta[g] & NOFL_STATE_MASK) == mark) {
+      g += nofl_object_granules(meta + g, NOFL_GRANULES_PER_BLOCK - g);
+      continue;
+    }
+    size_t size = nofl_find_state(meta + g, NOFL_GRANULES_PER_BLOCK - g, mark);
+    memset(meta + g, 0, size);
+    if (GC_UNLIKELY(space->poison))
+      memset((void*)(nofl_block_start(block) + g * NOFL_GRANULE_SIZE), 0xda,
+             size * NOFL_GRANULE_SIZE);
+    block->hole_count++;
+    block->hole_granules += size;
+    *start = g;
+    *sweep = g + size;
+    /* Release: the metadata below is clean.  */
+    gc_atomic_store(&block->swept_granules, (uint16_t)*sweep);
+    return size;
+  }
+  *sweep = g;
+  gc_atomic_store(&block->swept_granules, (uint16_t)NOFL_GRANULES_PER_BLOCK);
+  return 0;
+}
+
+static inline void
+nofl_block_start_sweep(struct nofl_block *block) {
+  block->hole_count = 0;
+  block->hole_granules = 0;
+}
+
+/* BLOCK has been swept to its end and is used up.  */
+static void
+nofl_block_retire(struct nofl_block *block) {
+  block->place = GC_GENERATIONAL
+    && block->hole_granules < NOFL_PROMOTION_GRANULES
+    ? NOFL_PLACE_PROMOTED : NOFL_PLACE_FULL;
+}
+
+/* Sweep the rest of BLOCK without allocating in it.  */
+static void
+nofl_block_finish_sweep(struct nofl_space *space, struct nofl_block *block,
+                        size_t sweep) {
+  size_t start;
+  while (nofl_block_next_hole(space, block, &sweep, &start))
+    continue;
+}
+
+/* Sweep every block that still waits for it.  By any number of threads.  */
+static void
+nofl_space_finish_sweeping(struct nofl_space *space) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class++) {
+    struct nofl_block *block;
+    while ((block = nofl_space_pop_to_sweep(space, class))) {
+      nofl_block_start_sweep(block);
+      nofl_block_finish_sweep(space, block, 0);
+      block->flags &= ~NOFL_BLOCK_ZERO;
+      nofl_block_retire(block);
+    }
+  }
+}
+
+/* Continue in the current block.  */
+static int
+nofl_allocator_next_hole(struct nofl_space *space, struct nofl_allocator *a,
+                         size_t granules) {
+  size_t start, size;
+  uintptr_t base = nofl_block_start(a->block);
+  while ((size = nofl_block_next_hole(space, a->block, &a->sweep, &start))) {
+    uintptr_t addr = base + start * NOFL_GRANULE_SIZE;
+    if (size >= granules) {
+      nofl_allocator_enter_hole(a, addr, size);
+      return 1;
+    }
+    nofl_allocator_keep_hole(a, addr, size);
+  }
+  nofl_block_retire(a->block);
+  nofl_allocator_flush_counts(space, a);
+  a->block = NULL;
+  return 0;
+}
+
+static int
+nofl_allocator_use_hole_set(struct nofl_allocator *a, size_t granules) {
+  struct nofl_hole *hole = nofl_hole_set_pop(&a->holes, granules);
+  if (!hole)
+    return 0;
+  size_t size = hole->granules;
+  hole->next = NULL;
+  hole->granules = 0;
+  a->abandoned_granules -= size;
+  nofl_allocator_enter_hole(a, (uintptr_t)hole, size);
+  return 1;
+}
+
+static int
+nofl_allocator_sweep_block(struct nofl_space *space, struct nofl_allocator *a,
+                           size_t granules) {
+  struct nofl_block *block = nofl_space_pop_to_sweep(space, a->class);
+  if (!block)
+    return -1;
+  nofl_block_start_sweep(block);
+  block->flags &= ~NOFL_BLOCK_ZERO;
+  a->block = block;
+  a->sweep = 0;
+  return nofl_allocator_next_hole(space, a, granules);
+}
+
+/* Use a block whose only hole is its tail of GRANULES.  */
+static void
+nofl_allocator_use_tail(struct nofl_allocator *a, struct nofl_block *block,
+                        size_t tail) {
+  a->block = block;
+  a->sweep = NOFL_GRANULES_PER_BLOCK;
+  nofl_allocator_enter_hole(a, nofl_block_end(block)
+                            - tail * NOFL_GRANULE_SIZE, tail);
+}
+
+static int
+nofl_allocator_use_partly_full(struct nofl_space *space,
+                               struct nofl_allocator *a, size_t granules) {
+  struct nofl_block *block =
+    nofl_space_take_partly_full(space, a->class, granules);
+  if (!block)
+    return 0;
+  nofl_allocator_use_tail(a, block, block->tail_granules);
+  return 1;
+}
+
+static int
+nofl_allocator_use_empty(struct nofl_space *space, struct nofl_allocator *a,
+                         int use_reserve) {
+  struct nofl_block *block =
+    nofl_space_take_empty(space, a->class, use_reserve);
+  if (!block)
+    return 0;
+  nofl_allocator_use_tail(a, block, NOFL_GRANULES_PER_BLOCK);
+  return 1;
+}
+
+/* Make the allocator's current hole one with room for GRANULES.  A request
+   sweeps a bounded number of blocks before it takes an empty one, so that a
+   big one does not grind through the whole heap.  Returns 0 when the space has
+   no room without a collection.  */
+static int
+nofl_allocator_find_hole(struct nofl_space *space, struct nofl_allocator *a,
+                         size_t granules, int use_reserve) {
+  nofl_allocator_leave_hole(a, 1);
+  if (a->block && nofl_allocator_next_hole(space, a, granules))
+    return 1;
+  if (nofl_allocator_use_hole_set(a, granules))
+    return 1;
+  for (;;) {
+    int exhausted = 0;
+    unsigned sweeps = nofl_log2_floor(NOFL_GRANULES_PER_BLOCK / granules) + 1;
+    for (unsigned i = 0; i < sweeps && !exhausted; i++) {
+      int found = nofl_allocator_sweep_block(space, a, granules);
+      if (found > 0)
+        return 1;
+      exhausted = found < 0;
+    }
+    if (nofl_allocator_use_partly_full(space, a, granules))
+      return 1;
+    if (nofl_allocator_use_empty(space, a, use_reserve))
+      return 1;
+    if (exhausted)
+      return 0;
+  }
+}
+
+/* Make room for GRANULES at the allocation pointer, cleared.  Returns 0 when
+   only a collection can help.  */
+static int
+nofl_allocator_refill(struct nofl_space *space, struct nofl_allocator *a,
+                      size_t granules, int use_reserve) {
+  size_t bytes = granules << NOFL_GRANULE_SIZE_LOG_2;
+  if (a->hole_end - a->alloc < bytes
+      && !nofl_allocator_find_hole(space, a, granules, use_reserve))
+    return 0;
+  if (a->limit - a->alloc < bytes)
+    nofl_allocator_advance_limit(a, granules, 1);
+  GC_ASSERT(a->limit - a->alloc >= bytes);
+  return 1;
+}
+
+/* Give back what a mutator's allocator holds, before a collection or when the
+   thread goes.  The hole set is dropped: before a collection because sweeping
+   finds the space again; at exit its holes stay unused until then.  */
+static void
+nofl_allocator_finish(struct nofl_space *space, struct nofl_allocator *a) {
+  struct nofl_block *block = a->block;
+  if (block) {
+    size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
+    int at_end = a->hole_end == nofl_block_end(block);
+    nofl_block_finish_sweep(space, block, a->sweep);
+    if (at_end && tail >= NOFL_MIN_TAIL_GRANULES && !space->collecting) {
+      nofl_allocator_count(a);
+          nofl_space_add_partly_full(space, block, tail);
+    } else {
+      nofl_allocator_leave_hole(a, 0);
+      nofl_block_retire(block);
+    }
+  } else {
+    nofl_allocator_leave_hole(a, 0);
+  }
+  nofl_allocator_flush_counts(space, a);
+  nofl_hole_set_reset(&a->holes);
+  nofl_allocator_reset(a);
+}
+
+/* Evacuation targets: only blocks that were empty, or that a worker of this
+   collection left partly full.  The collector marks them as it fills them.  */
+
+static void
+nofl_target_retire(struct nofl_allocator *a) {
+  struct nofl_block *block = a->block;
+  size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
+  block->hole_granules = tail;
+  block->hole_count = tail ? 1 : 0;
+  block->flags &= ~NOFL_BLOCK_ZERO;
+  block->place = NOFL_PLACE_OLD;
+  a->abandoned_granules += tail;
+  nofl_allocator_reset(a);
+}
+
+static int
+nofl_target_refill(struct nofl_space *space, struct nofl_allocator *a,
+                   size_t granules) {
+  if (a->block)
+    nofl_target_retire(a);
+  if (!nofl_allocator_use_partly_full(space, a, granules)
+      && !nofl_allocator_use_empty(space, a, 1))
+    return 0;
+  /* The rest of a target is handed on with unknown contents.  */
+  a->block->flags &= ~NOFL_BLOCK_ZERO;
+  nofl_allocator_advance_limit(a, granules, 0);
+  return 1;
+}
+
+static void
+nofl_target_finish(struct nofl_space *space, struct nofl_allocator *a) {
+  struct nofl_block *block = a->block;
+  if (!block)
+    return;
+  size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
+  if (tail < NOFL_MIN_TAIL_GRANULES) {
+    nofl_target_retire(a);
+    return;
+  }
+  block->hole_granules = tail;
+  block->hole_count = 1;
+  nofl_space_add_partly_full(space, block, tail);
+  nofl_allocator_reset(a);
+}
+
+#endif // NOFL_ALLOCATOR_H

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Data layout of the nofl space: granules, blocks, slabs, and the metadata
+   byte that is the one source of truth for an object's state.
+
+   A slab is 4 MiB, aligned to its size.  Its first four blocks hold, in the
+   order of `struct nofl_slab` below, block marks, block descriptors and one
+   metadata byte per granule of the sixty object blocks.  The metadata byte of
+   address A is found by masking: slab base + (A mod slab size) / 16.
+
+   Metadata byte
+
+     bits 0-2  state (table below)
+     bits 3-4  trace kind
+     bit  5    last granule of an object
+     bits 6-7  one "logged" bit per word of the granule: that field is in the
+               remembered set (generational builds)
+
+   State machine of the byte of an object's first granule; all transitions
+   are in nofl-mark.h, nofl-evacuate.h and nofl-sweep.h.
+
+     from                 event                                 to
+     none                 allocated                             young
+     young, survivor      reached, stays in place               current mark
+     young, survivor      ambiguous heap edge, before compacting fixed
+     fixed                reached                               current mark
+     young, survivor      claimed for copying                   busy
+     busy                 copied                                forwarded
+     busy                 no room for the copy                  current mark
+     none                 is the copy                           current mark
+     current mark         collection ends                       (is the survivor mark)
+     anything else        block swept                           none
+
+   "young" means allocated since the last collection.  In a minor collection
+   the current mark equals the survivor mark: old objects are already marked.  */
+
+#ifndef NOFL_LAYOUT_H
+#define NOFL_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gc-assert.h"
+#include "gc-config.h"
+#include "gc-inline.h"
+
+#define NOFL_GRANULE_SIZE ((size_t)16)
+#define NOFL_GRANULE_SIZE_LOG_2 4
+#define NOFL_BLOCK_SIZE ((size_t)64 * 1024)
+#define NOFL_BLOCK_SIZE_LOG_2 16
+#define NOFL_SLAB_SIZE ((size_t)4 * 1024 * 1024)
+#define NOFL_SLAB_SIZE_LOG_2 22
+#define NOFL_BLOCKS_PER_SLAB 64
+#define NOFL_META_BLOCKS_PER_SLAB 4
+#define NOFL_OBJECT_BLOCKS_PER_SLAB \
+  (NOFL_BLOCKS_PER_SLAB - NOFL_META_BLOCKS_PER_SLAB)
+#define NOFL_GRANULES_PER_BLOCK (NOFL_BLOCK_SIZE / NOFL_GRANULE_SIZE)
+/* Objects above this many bytes belong to the large object space.  */
+#define NOFL_LARGE_THRESHOLD ((size_t)8192)
+#define NOFL_LARGE_GRANULES (NOFL_LARGE_THRESHOLD / NOFL_GRANULE_SIZE)
+
+enum nofl_metadata {
+  NOFL_STATE_NONE = 0,
+  NOFL_STATE_YOUNG = 1,
+  NOFL_STATE_MARK_0 = 2,
+  NOFL_STATE_MARK_1 = 3,
+  NOFL_STATE_MARK_2 = 4,
+  NOFL_STATE_BUSY = 5,
+  NOFL_STATE_FORWARDED = 6,
+  /* Live candidate that an ambiguous heap edge may reference: it must not
+     move in this collection.  */
+  NOFL_STATE_FIXED = 7,
+  NOFL_STATE_MASK = 7,
+
+  NOFL_KIND_PRECISE = 0,
+  NOFL_KIND_NONE = 8,
+  /* In a block of class NOFL_CLASS_AMBIGUOUS, and in heap-conservative builds:
+     trace conservatively.  Elsewhere: trace precisely, never move.  */
+  NOFL_KIND_PINNED_OR_CONSERVATIVE = 16,
+  NOFL_KIND_NONE_PINNED = 24,
+  NOFL_KIND_MASK = 24,
+  NOFL_PINNED = 16,
+
+  NOFL_END = 32,
+  NOFL_LOGGED_0 = 64,
+  NOFL_LOGGED_1 = 128,
+  NOFL_LOGGED_MASK = 192
+};
+
+/* What the objects of a block are.  Objects that are traced conservatively
+   in a heap that otherwise moves live in blocks of their own.  */
+enum nofl_class {
+  NOFL_CLASS_ORDINARY,
+  NOFL_CLASS_AMBIGUOUS,
+  NOFL_CLASS_COUNT
+};
+
+/* Where a block is; a block is in exactly one place.  */
+enum nofl_place {
+  NOFL_PLACE_EMPTY,        /* no objects; memory may be dirty */
+  NOFL_PLACE_PAGED_OUT,    /* no objects; memory returned to the OS */
+  NOFL_PLACE_TO_SWEEP,     /* survived the last collection, not yet swept */
+  NOFL_PLACE_OWNED,        /* an allocator is filling it */
+  NOFL_PLACE_PARTLY_FULL,  /* swept; one hole, at its end */
+  NOFL_PLACE_FULL,         /* swept and used up in this cycle */
+  NOFL_PLACE_PROMOTED,     /* as FULL, but nearly all survivors */
+  NOFL_PLACE_OLD           /* only survivors; not swept before a full GC */
+};
+
+enum nofl_block_flags {
+  /* Candidate of the compacting collection that is running.  */
+  NOFL_BLOCK_EVACUATE = 1,
+  /* Free granules are known to be all zero.  */
+  NOFL_BLOCK_ZERO = 2,
+  /* Metadata bytes are left over from dead objects: clear before use.
+     Only for EMPTY and PAGED_OUT blocks.  */
+  NOFL_BLOCK_DIRTY_METADATA = 4
+};
+
+/* Descriptor of a block.  One cache line each, because different threads own
+   different blocks.  Written by the block's owner, by the holder of the
+   space's lock for blocks on locked lists, or by the collector in a pause.  */
+struct nofl_block {
+  struct nofl_block *next;
+  uint8_t place;                /* enum nofl_place */
+  uint8_t flags;                /* enum nofl_block_flags */
+  uint8_t class;                /* enum nofl_class */
+  /* Counts of the last complete sweep, in granules and holes.  For blocks
+     filled by evacuation: the part that was not filled.  */
+  uint16_t hole_granules;
+  uint16_t hole_count;
+  /* Granules of holes that were left unused since that sweep.  */
+  uint16_t abandoned_granules;
+  /* PARTLY_FULL: size of the free tail.  */
+  uint16_t tail_granules;
+  /* Metadata below this granule index is clean: each start byte there is a
+     live or new object.  Stored with release order by a sweeping owner, after
+     the bytes are clean; pairs with the acquire load in conservative
+     resolution outside of collections.  */
+  uint16_t swept_granules;
+  /* EMPTY: value of the space's clock when the block became empty.  */
+  uint32_t empty_since;
+} __attribute__((aligned(64)));
+
+struct nofl_slab {
+  /* Set if the block holds an object that the last collection kept.  */
+  uint8_t block_marks[NOFL_BLOCKS_PER_SLAB];
+  struct nofl_block blocks[NOFL_BLOCKS_PER_SLAB];
+  uint8_t unused[16384 - 64 - 64 * NOFL_BLOCKS_PER_SLAB];
+  uint8_t metadata[NOFL_OBJECT_BLOCKS_PER_SLAB * NOFL_GRANULES_PER_BLOCK];
+  uint8_t objects[NOFL_OBJECT_BLOCKS_PER_SLAB][NOFL_BLOCK_SIZE];
+};
+
+_Static_assert(sizeof(struct nofl_block) == 64, "one cache line per block");
+_Static_assert(sizeof(struct nofl_slab) == NOFL_SLAB_SIZE, "slab layout");
+_Static_assert(offsetof(struct nofl_slab, metadata)
+               == NOFL_META_BLOCKS_PER_SLAB * NOFL_GRANULES_PER_BLOCK,
+               "metadata found by masking");
+_Static_assert(offsetof(struct nofl_slab, objects)
+               == NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE,
+               "object blocks follow metadata");
+
+static inline struct nofl_slab*
+nofl_slab_of(uintptr_t addr) {
+  return (struct nofl_slab*)(addr & ~(uintptr_t)(NOFL_SLAB_SIZE - 1));
+}
+
+static inline uint8_t*
+nofl_metadata_byte(uintptr_t addr) {
+  uintptr_t base = addr & ~(uintptr_t)(NOFL_SLAB_SIZE - 1);
+  uintptr_t granule = (addr & (NOFL_SLAB_SIZE - 1)) >> NOFL_GRANULE_SIZE_LOG_2;
+  return (uint8_t*)(base + granule);
+}
+
+static inline uintptr_t
+nofl_metadata_byte_address(const uint8_t *byte) {
+  uintptr_t loc = (uintptr_t)byte;
+  uintptr_t base = loc & ~(uintptr_t)(NOFL_SLAB_SIZE - 1);
+  return base + ((loc & (NOFL_SLAB_SIZE - 1)) << NOFL_GRANULE_SIZE_LOG_2);
+}
+
+/* Index of the block of ADDR in its slab: 0..3 are metadata blocks.  */
+static inline unsigned
+nofl_block_index(uintptr_t addr) {
+  return (addr & (NOFL_SLAB_SIZE - 1)) >> NOFL_BLOCK_SIZE_LOG_2;
+}
+
+static inline struct nofl_block*
+nofl_block_of(uintptr_t addr) {
+  return &nofl_slab_of(addr)->blocks[nofl_block_index(addr)];
+}
+
+static inline uint8_t*
+nofl_block_mark_of(uintptr_t addr) {
+  return &nofl_slab_of(addr)->block_marks[nofl_block_index(addr)];
+}
+
+/* First object address of BLOCK.  */
+static inline uintptr_t
+nofl_block_start(const struct nofl_block *block) {
+  struct nofl_slab *slab = nofl_slab_of((uintptr_t)block);
+  uintptr_t idx = block - slab->blocks;
+  return (uintptr_t)slab + (idx << NOFL_BLOCK_SIZE_LOG_2);
+}
+
+static inline uintptr_t
+nofl_block_end(const struct nofl_block *block) {
+  return nofl_block_start(block) + NOFL_BLOCK_SIZE;
+}
+
+static inline uint8_t*
+nofl_block_metadata(const struct nofl_block *block) {
+  return nofl_metadata_byte(nofl_block_start(block));
+}
+
+static inline size_t
+nofl_size_to_granules(size_t bytes) {
+  return (bytes + NOFL_GRANULE_SIZE - 1) >> NOFL_GRANULE_SIZE_LOG_2;
+}
+
+static inline int
+nofl_state_is_mark(uint8_t state) {
+  return NOFL_STATE_MARK_0 <= state && state <= NOFL_STATE_MARK_2;
+}
+
+static inline uint8_t
+nofl_next_mark(uint8_t mark) {
+  return mark == NOFL_STATE_MARK_2 ? NOFL_STATE_MARK_0 : mark + 1;
+}
+
+/* Wide scans over metadata bytes, eight at a time.  Each returns the index of
+   the first matching byte in [0, LIMIT), or LIMIT.  BYTES + LIMIT lies inside
+   the table, and reads are of whole aligned words: BYTES need not be aligned,
+   LIMIT need not be a multiple of eight.  */
+
+#define NOFL_BROADCAST(byte) ((uint64_t)0x0101010101010101 * (byte))
+
+static inline uint64_t
+nofl_load_word(const uint8_t *bytes) {
+  uint64_t word;
+  __builtin_memcpy(&word, bytes, sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  word = __builtin_bswap64(word);
+#endif
+  return word;
+}
+
+/* High bit of each byte of the result is set iff that byte's state equals
+   STATE.  Exact: no carries, since differences are at most seven.  */
+static inline uint64_t
+nofl_match_state(uint64_t word, uint8_t state) {
+  uint64_t diff = (word & NOFL_BROADCAST(NOFL_STATE_MASK))
+    ^ NOFL_BROADCAST(state);
+  return ~(diff + NOFL_BROADCAST(0x7f)) & NOFL_BROADCAST(0x80);
+}
+
+static inline size_t
+nofl_find_state(const uint8_t *bytes, size_t limit, uint8_t state) {
+  size_t i = 0;
+  for (; i + 8 <= limit; i += 8) {
+    uint64_t match = nofl_match_state(nofl_load_word(bytes + i), state);
+    if (match)
+      return i + (__builtin_ctzll(match) >> 3);
+  }
+  for (; i < limit; i++)
+    if ((bytes[i] & NOFL_STATE_MASK) == state)
+      return i;
+  return limit;
+}
+
+static inline size_t
+nofl_find_any_state(const uint8_t *bytes, size_t limit) {
+  size_t i = 0;
+  for (; i + 8 <= limit; i += 8) {
+    uint64_t word = nofl_load_word(bytes + i) & NOFL_BROADCAST(NOFL_STATE_MASK);
+    if (word)
+      return i + (__builtin_ctzll(word) >> 3);
+  }
+  for (; i < limit; i++)
+    if (bytes[i] & NOFL_STATE_MASK)
+      return i;
+  return limit;
+}
+
+/* Granules of the object whose first metadata byte is BYTES[0].  The end bit
+   is there by construction; LIMIT bounds the scan.  */
+static inline size_t
+nofl_object_granules(const uint8_t *bytes, size_t limit) {
+  if (GC_LIKELY(bytes[0] & NOFL_END))
+    return 1;
+  size_t i = 1;
+  for (; i + 8 <= limit; i += 8) {
+    uint64_t word = nofl_load_word(bytes + i) & NOFL_BROADCAST(NOFL_END);
+    if (word)
+      return i + (__builtin_ctzll(word) >> 3) + 1;
+  }
+  for (; i < limit; i++)
+    if (bytes[i] & NOFL_END)
+      return i + 1;
+  GC_CRASH();
+}
+
+/* Granules from ADDR to the end of its block.  */
+static inline size_t
+nofl_granules_to_block_end(uintptr_t addr) {
+  return (NOFL_BLOCK_SIZE - (addr & (NOFL_BLOCK_SIZE - 1)))
+    >> NOFL_GRANULE_SIZE_LOG_2;
+}
+
+static inline size_t
+nofl_object_size(uintptr_t addr) {
+  return nofl_object_granules(nofl_metadata_byte(addr),
+                              nofl_granules_to_block_end(addr))
+    << NOFL_GRANULE_SIZE_LOG_2;
+}
+
+#endif // NOFL_LAYOUT_H

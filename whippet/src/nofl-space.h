@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The nofl space: slabs, block lists and the memory budget.
+
+   Blocks that hold no object wait on the `empty` or `paged_out` list, which
+   the space's lock protects.  Blocks that survived a collection wait on
+   `to_sweep`, a lock-free stack that mutators only pop from while they run and
+   only the collector pushes to, in a pause: no ABA.  Every other block is
+   found through its slab; its `place` says what it is.
+
+   Budget.  The bytes that blocks in use and large objects may occupy are one
+   budget.  An empty block belongs to nobody until it is taken, so giving room
+   to large objects, growing and shrinking are changes of numbers.
+
+   Lock order: space lock, then the reservation's lock.  Neither is held at a
+   safepoint.  */
+
+#ifndef NOFL_SPACE_H
+#define NOFL_SPACE_H
+
+#include <pthread.h>
+#include <string.h>
+
+#include "gc-atomics.h"
+#include "gc-platform.h"
+#include "gc-reservation.h"
+#include "nofl-layout.h"
+
+/* Can objects move in this configuration?  */
+#define NOFL_MOVES (!GC_CONSERVATIVE_TRACE)
+
+struct nofl_list {
+  struct nofl_block *head;
+  size_t count;
+};
+
+struct nofl_space {
+  /* Membership: an address is in the space iff it is less than EXTENT bytes
+     above BASE.  EXTENT only grows; stored with release order after the new
+     slab's descriptors are set up.  */
+  uintptr_t base;
+  size_t extent;
+  uint8_t current_mark;
+  uint8_t survivor_mark;
+  uint8_t evacuating;
+  uint8_t collecting;
+  uint8_t poison;              /* stress: overwrite free memory */
+  uint8_t huge_pages;
+
+  /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
+  struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
+
+  pthread_mutex_t lock;
+  /* Protected by the lock.  */
+  struct nofl_list empty;
+  struct nofl_list paged_out;
+  struct nofl_list partly_full[NOFL_CLASS_COUNT];
+  size_t budget_bytes;         /* for blocks in use and large objects */
+  size_t large_bytes;          /* charged by large objects */
+  size_t used_blocks;          /* neither EMPTY nor PAGED_OUT */
+  size_t reserve_blocks;       /* withheld from mutators */
+  size_t total_blocks;         /* in committed slabs */
+  uint32_t clock;              /* ticks of the ageing of empty blocks */
+  uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
+  uint32_t refuse_seed;
+
+  struct gc_reservation *reservation;
+
+  /* Statistics since the last collection; relaxed atomics, added to when an
+     allocator leaves a block.  Abandoned: granules of holes that were too small
+     for some request and are not in use.  */
+  size_t allocated_granules;
+  size_t abandoned_granules;
+  /* Since the heap was made.  */
+  uint64_t total_allocated_granules;
+};
+
+static inline void
+nofl_space_lock(struct nofl_space *space) {
+  pthread_mutex_lock(&space->lock);
+}
+
+static inline void
+nofl_space_unlock(struct nofl_space *space) {
+  pthread_mutex_unlock(&space->lock);
+}
+
+static inline size_t
+nofl_space_extent(const struct nofl_space *space) {
+  /* Acquire: pairs with the release store in nofl_space_add_slab, so that a
+     member address's metadata is readable.  */
+  return gc_atomic_load(&space->extent);
+}
+
+/* Is ADDR inside the range of slabs?  May be in a metadata block.  */
+static inline int
+nofl_space_contains(const struct nofl_space *space, uintptr_t addr) {
+  return addr - space->base < gc_atomic_load_relaxed(&space->extent);
+}
+
+static inline int
+nofl_space_contains_object_address(const struct nofl_space *space,
+                                   uintptr_t addr) {
+  return addr - space->base < nofl_space_extent(space)
+    && nofl_block_index(addr) >= NOFL_META_BLOCKS_PER_SLAB;
+}
+
+static inline size_t
+nofl_space_slab_count(const struct nofl_space *space) {
+  return nofl_space_extent(space) >> NOFL_SLAB_SIZE_LOG_2;
+}
+
+static inline struct nofl_slab*
+nofl_space_slab(const struct nofl_space *space, size_t idx) {
+  return (struct nofl_slab*)(space->base + (idx << NOFL_SLAB_SIZE_LOG_2));
+}
+
+static inline void
+nofl_list_push(struct nofl_list *list, struct nofl_block *block) {
+  GC_ASSERT(!block->next);
+  block->next = list->head;
+  list->head = block;
+  list->count++;
+}
+
+static inline struct nofl_block*
+nofl_list_pop(struct nofl_list *list) {
+  struct nofl_block *block = list->head;
+  if (!block)
+    return NULL;
+  list->head = block->next;
+  list->count--;
+  block->next = NULL;
+  return block;
+}
+
+/* Pop a block to sweep.  Relaxed loads suffice for the contents: the pushes
+   happened in a pause, before this mutator was restarted.  */
+static inline struct nofl_block*
+nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
+  struct nofl_block **loc = &space->to_sweep[class];
+  struct nofl_block *head = gc_atomic_load(loc);
+  while (head) {
+    struct nofl_block *next = gc_atomic_load_relaxed(&head->next);
+    if (gc_atomic_cmpxchg_weak(loc, &head, next)) {
+      gc_atomic_store_relaxed(&head->next, (struct nofl_block*)NULL);
+      GC_ASSERT(head->place == NOFL_PLACE_TO_SWEEP);
+      head->place = NOFL_PLACE_OWNED;
+      return head;
+    }
+  }
+  return NULL;
+}
+
+/* In a pause only.  */
+static inline void
+nofl_space_push_to_sweep(struct nofl_space *space, struct nofl_block *block) {
+  GC_ASSERT(space->collecting);
+  block->place = NOFL_PLACE_TO_SWEEP;
+  block->swept_granules = 0;
+  block->next = space->to_sweep[block->class];
+  space->to_sweep[block->class] = block;
+}
+
+/* Commit one more slab; its blocks become available.  With the lock held.
+   Returns 0 if the address space or the memory limit forbids it.  */
+static int
+nofl_space_add_slab(struct nofl_space *space) {
+  struct nofl_slab *slab =
+    gc_reservation_extend_low(space->reservation, NOFL_SLAB_SIZE);
+  if (!slab)
+    return 0;
+  GC_ASSERT((uintptr_t)slab == space->base + space->extent);
+  if (space->huge_pages)
+    gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, 1);
+  for (size_t i = NOFL_BLOCKS_PER_SLAB - 1; i >= NOFL_META_BLOCKS_PER_SLAB;
+       i--) {
+    struct nofl_block *block = &slab->blocks[i];
+    block->place = NOFL_PLACE_PAGED_OUT;
+    block->flags = NOFL_BLOCK_ZERO;
+    block->hole_granules = NOFL_GRANULES_PER_BLOCK;
+    nofl_list_push(&space->paged_out, block);
+  }
+  space->total_blocks += NOFL_OBJECT_BLOCKS_PER_SLAB;
+  gc_atomic_store(&space->extent, space->extent + NOFL_SLAB_SIZE);
+  return 1;
+}
+
+/* Would the budget allow EXTRA more bytes, with or without the reserve?  With
+   the lock held.  */
+static inline int
+nofl_space_budget_allows(const struct nofl_space *space, size_t extra,
+                         int use_reserve) {
+  size_t blocks = space->used_blocks
+    + (use_reserve ? 0 : space->reserve_blocks);
+  size_t bytes = blocks * NOFL_BLOCK_SIZE + space->large_bytes;
+  return bytes <= space->budget_bytes
+    && extra <= space->budget_bytes - bytes;
+}
+
+/* Blocks that evacuation may take.  With the lock held or in a pause.  */
+static inline size_t
+nofl_space_available_blocks(const struct nofl_space *space) {
+  size_t bytes = space->used_blocks * NOFL_BLOCK_SIZE + space->large_bytes;
+  if (bytes >= space->budget_bytes)
+    return 0;
+  return (space->budget_bytes - bytes) / NOFL_BLOCK_SIZE;
+}
+
+/* Charge BYTES of large objects to the budget.  Returns 0 if it is full.  */
+static inline int
+nofl_space_charge_large(struct nofl_space *space, size_t bytes,
+                        int use_reserve) {
+  nofl_space_lock(space);
+  int ok = nofl_space_budget_allows(space, bytes, use_reserve);
+  if (ok)
+    space->large_bytes += bytes;
+  nofl_space_unlock(space);
+  return ok;
+}
+
+static inline void
+nofl_space_discharge_large(struct nofl_space *space, size_t bytes) {
+  nofl_space_lock(space);
+  GC_ASSERT(bytes <= space->large_bytes);
+  space->large_bytes -= bytes;
+  nofl_space_unlock(space);
+}
+
+static int
+nofl_space_refuses_block(struct nofl_space *space) {
+  if (GC_LIKELY(!space->refuse_blocks_per_mille) || !space->collecting)
+    return 0;
+  uint32_t x = gc_atomic_fetch_add_relaxed(&space->refuse_seed, 1);
+  x = (x ^ 61) ^ (x >> 16);
+  x *= 0x27d4eb2dU;
+  return (x ^ (x >> 15)) % 1000 < space->refuse_blocks_per_mille;
+}
+
+/* Make the metadata of a block that was empty clean.  */
+static inline void
+nofl_block_make_clean(struct nofl_block *block) {
+  if (block->flags & NOFL_BLOCK_DIRTY_METADATA) {
+    memset(nofl_block_metadata(block), 0, NOFL_GRANULES_PER_BLOCK);
+    block->flags &= ~NOFL_BLOCK_DIRTY_METADATA;
+  }
+}
+
+/* Take an empty block for an allocator of CLASS, or NULL.  Blocks whose memory
+   is still resident come first.  */
+static struct nofl_block*
+nofl_space_take_empty(struct nofl_space *space, enum nofl_class class,
+                      int use_reserve) {
+  if (nofl_space_refuses_block(space))
+    return NULL;
+  struct nofl_block *block = NULL;
+  nofl_space_lock(space);
+  if (nofl_space_budget_allows(space, NOFL_BLOCK_SIZE, use_reserve)) {
+    block = nofl_list_pop(&space->empty);
+    if (!block)
+      block = nofl_list_pop(&space->paged_out);
+    if (!block && nofl_space_add_slab(space))
+      block = nofl_list_pop(&space->paged_out);
+    if (block) {
+      space->used_blocks++;
+      /* The place is read by conservative resolution in other threads: they
+         must not see an owned block with dirty metadata.  */
+      nofl_block_make_clean(block);
+      block->swept_granules = 0;
+      block->class = class;
+      gc_atomic_store(&block->place, NOFL_PLACE_OWNED);
+    }
+  }
+  nofl_space_unlock(space);
+  if (!block)
+    return NULL;
+  block->hole_granules = NOFL_GRANULES_PER_BLOCK;
+  block->hole_count = 1;
+  gc_atomic_store(&block->swept_granules, NOFL_GRANULES_PER_BLOCK);
+  return block;
+}
+
+static inline void
+nofl_block_poison(struct nofl_space *space, struct nofl_block *block) {
+  if (GC_UNLIKELY(space->poison)) {
+    memset((void*)nofl_block_start(block), 0xdb, NOFL_BLOCK_SIZE);
+    block->flags &= ~NOFL_BLOCK_ZERO;
+  }
+}
+
+/* BLOCK holds no live object any more.  In a pause.  */
+static inline void
+nofl_space_release_block(struct nofl_space *space, struct nofl_block *block) {
+  block->place = NOFL_PLACE_EMPTY;
+  block->flags = NOFL_BLOCK_DIRTY_METADATA;
+  block->class = NOFL_CLASS_ORDINARY;
+  block->hole_granules = NOFL_GRANULES_PER_BLOCK;
+  block->empty_since = space->clock;
+  block->next = NULL;
+  nofl_block_poison(space, block);
+  nofl_list_push(&space->empty, block);
+  GC_ASSERT(space->used_blocks);
+  space->used_blocks--;
+}
+
+static struct nofl_block*
+nofl_space_take_partly_full(struct nofl_space *space, enum nofl_class class,
+                            size_t granules) {
+  /* Relaxed peek: missing a block that is just being pushed is harmless.  */
+  if (!gc_atomic_load_relaxed(&space->partly_full[class].head))
+    return NULL;
+  nofl_space_lock(space);
+  struct nofl_block **prev = &space->partly_full[class].head;
+  struct nofl_block *block = *prev;
+  while (block && block->tail_granules < granules) {
+    prev = &block->next;
+    block = *prev;
+  }
+  if (block) {
+    *prev = block->next;
+    block->next = NULL;
+    space->partly_full[class].count--;
+    block->place = NOFL_PLACE_OWNED;
+  }
+  nofl_space_unlock(space);
+  return block;
+}
+
+static void
+nofl_space_add_partly_full(struct nofl_space *space, struct nofl_block *block,
+                           size_t tail_granules) {
+  nofl_space_lock(space);
+  block->place = NOFL_PLACE_PARTLY_FULL;
+  block->tail_granules = tail_granules;
+  nofl_list_push(&space->partly_full[block->class], block);
+  nofl_space_unlock(space);
+}
+
+/* Advance the clock and return the memory of blocks that have been empty for
+   two ticks to the OS; ALL ignores their age.  Returns the number of blocks
+   that are still resident and empty.  */
+static size_t
+nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
+  nofl_space_lock(space);
+  space->clock++;
+  struct nofl_list resident = { NULL, 0 };
+  struct nofl_list old = { NULL, 0 };
+  struct nofl_block *block;
+  while ((block = nofl_list_pop(&space->empty))) {
+    if (all || space->clock - block->empty_since > 2)
+      nofl_list_push(&old, block);
+    else
+      nofl_list_push(&resident, block);
+  }
+  /* Both loops reverse: the order of the list is kept.  */
+  while ((block = nofl_list_pop(&resident)))
+    nofl_list_push(&space->empty, block);
+  while ((block = nofl_list_pop(&old))) {
+    gc_platform_discard((void*)nofl_block_start(block), NOFL_BLOCK_SIZE);
+    block->place = NOFL_PLACE_PAGED_OUT;
+    block->flags |= NOFL_BLOCK_ZERO;
+    nofl_list_push(&space->paged_out, block);
+  }
+  size_t remaining = space->empty.count;
+  nofl_space_unlock(space);
+  return remaining;
+}
+
+static int
+nofl_space_init(struct nofl_space *space, struct gc_reservation *reservation,
+                size_t initial_slabs) {
+  memset(space, 0, sizeof(*space));
+  pthread_mutex_init(&space->lock, NULL);
+  space->reservation = reservation;
+  space->base = reservation->base;
+  space->current_mark = space->survivor_mark = NOFL_STATE_MARK_0;
+  for (size_t i = 0; i < initial_slabs; i++)
+    if (!nofl_space_add_slab(space))
+      return i > 0;
+  return 1;
+}
+
+#endif // NOFL_SPACE_H

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The parallel tracer: grey items, workers, sharing of work, termination.
+
+   Each worker has a private stack of grey items, used without atomics, and a
+   small shared queue under a spin lock.  A worker that finds others hungry
+   moves the oldest half of its stack to its shared queue; hungry workers take
+   half of somebody's shared queue.
+
+   The main worker is the collecting thread.  Secondary threads park on a
+   futex, and are woken one by one when a worker has more than enough to do, so
+   that a small collection stays on one thread.
+
+   Termination.  `state` is OPEN plus the number of active workers.  A worker
+   joins by incrementing it while OPEN is set, and leaves when it has nothing
+   and found nothing to take.  The main worker, having nothing either, closes
+   the trace by changing "OPEN + 1" to 0: then no other worker is active, hence
+   all private stacks and shared queues are empty.  A secondary thread cannot
+   join a closed trace, hence no worker runs while mutators run.
+
+   If a private stack cannot grow, the item is dropped and `overflowed` set; the
+   collector then visits all marked objects again.  */
+
+#ifndef TRACER_H
+#define TRACER_H
+
+#include <pthread.h>
+#include <string.h>
+
+#include "gc-atomics.h"
+#include "gc-edge.h"
+#include "gc-platform.h"
+#include "nofl-allocator.h"
+
+struct gc_heap;
+struct gc_tracer;
+
+#define TRACER_MAX_WORKERS 64
+#define TRACER_SHARED_SIZE 256
+#define TRACER_FIFO_SIZE 16      /* power of two */
+#define TRACER_FIFO_MIN 8
+#define TRACER_INITIAL_STACK_SIZE (16 * 1024)
+/* A worker wakes another when it has this many grey items ...  */
+#define TRACER_WAKE_SURPLUS 32
+/* ... after having traced this many objects on its own.  */
+#define TRACER_WAKE_DELAY 4096
+
+#define TRACER_OPEN 0x80000000u
+
+/* A grey item is the address of an object whose low bits say how to trace it,
+   or the index of an entry of the table of sliced objects.  */
+enum trace_tag {
+  TRACE_PRECISE = 0,
+  TRACE_CONSERVATIVE = 1,
+  TRACE_EXTERN = 2,
+  TRACE_SLICES = 3,
+  TRACE_TAG_MASK = 7
+};
+
+struct trace_pending_edge {
+  struct gc_edge edge;
+  uintptr_t addr;
+};
+
+struct trace_worker {
+  struct gc_heap *heap;
+  struct gc_tracer *tracer;
+  unsigned id;
+  uint8_t parallel;              /* other workers may be active */
+  uint8_t evacuating;
+  uint8_t eager_ephemerons;
+  uint8_t prefetch;
+
+  /* Private stack: items [bottom, top) of STACK.  */
+  uintptr_t *stack;
+  size_t bottom, top, capacity;
+
+  /* Edges whose referents are being prefetched.  */
+  uint32_t fifo_head, fifo_count;
+  struct trace_pending_edge fifo[TRACER_FIFO_SIZE];
+
+  struct nofl_allocator target;
+  /* Cold end of the frames of the trace: an edge in them is a temporary of
+     the embedder's.  */
+  uintptr_t stack_cold;
+
+  /* Statistics of this collection.  */
+  size_t objects_traced, bytes_traced;
+  size_t objects_moved, granules_moved;
+  size_t objects_since_wake;
+  uint32_t steal_seed;
+
+  /* Shared part.  */
+  __attribute__((aligned(64))) uint32_t shared_lock;
+  uint32_t shared_count;         /* written under the lock; relaxed reads */
+  uintptr_t shared[TRACER_SHARED_SIZE];
+  pthread_t thread;
+} __attribute__((aligned(64)));
+
+#define TRACER_MAX_SLICED 256
+#define TRACER_SLICE_SIZE ((size_t)64 * 1024)
+
+/* A large object that is traced slice by slice.  A grey item of tag
+   TRACE_SLICES allows its holder to claim the next slice.  */
+struct trace_sliced {
+  uintptr_t addr;
+  size_t size;
+  size_t cursor;                 /* atomic */
+  uint8_t conservative;
+};
+
+enum trace_root_kind {
+  TRACE_ROOT_MUTATOR,
+  TRACE_ROOT_MUTATOR_PINNED,
+  TRACE_ROOT_MUTATOR_STACK,
+  TRACE_ROOT_HEAP,
+  TRACE_ROOT_HEAP_PINNED,
+  TRACE_ROOT_GLOBALS,
+  TRACE_ROOT_FINALIZERS,
+  TRACE_ROOT_REMEMBERED,
+  TRACE_ROOT_REMEMBERED_LARGE
+};
+
+struct trace_root {
+  enum trace_root_kind kind;
+  void *data;
+};
+
+struct gc_tracer {
+  struct gc_heap *heap;
+  unsigned parallelism;          /* workers wanted, with the main one */
+  unsigned worker_count;         /* workers that exist */
+  size_t stack_limit;            /* stress: capacity of a private stack */
+  uint8_t prefetch;
+
+  /* Futex: see above.  Changes are acquire-release.  */
+  __attribute__((aligned(64))) uint32_t state;
+  /* Futex: parked workers wait for a change.  */
+  uint32_t wake_count;
+  uint32_t parked;               /* relaxed */
+  uint32_t hungry;               /* relaxed */
+  uint32_t shutdown;
+  uint32_t overflowed;           /* relaxed */
+
+  /* Roots of the running phase: added while closed, then taken by any worker,
+     by fetch-and-add on the cursor.  */
+  struct trace_root *roots;
+  size_t root_count, root_capacity;
+  size_t root_cursor;
+
+  struct trace_sliced sliced[TRACER_MAX_SLICED];
+  size_t sliced_count;           /* atomic */
+
+  /* Array of TRACER_MAX_WORKERS, page-backed.  */
+  struct trace_worker *workers;
+};
+
+/* Provided by the collector: take roots and trace until this worker has nothing
+   more to do.  */
+static void trace_worker_drain(struct trace_worker *worker);
+
+/* Private stack.  */
+
+static int
+trace_stack_grow(struct trace_worker *worker) {
+  size_t count = worker->top - worker->bottom;
+  if (worker->bottom >= worker->capacity / 2 && worker->capacity) {
+    memmove(worker->stack, worker->stack + worker->bottom,
+            count * sizeof(uintptr_t));
+    worker->bottom = 0;
+    worker->top = count;
+    return 1;
+  }
+  size_t capacity = worker->capacity
+    ? worker->capacity * 2 : TRACER_INITIAL_STACK_SIZE;
+  if (worker->tracer->stack_limit && capacity > worker->tracer->stack_limit) {
+    if (worker->capacity)
+      return 0;
+    capacity = worker->tracer->stack_limit;
+  }
+  uintptr_t *stack = gc_platform_map(capacity * sizeof(uintptr_t));
+  if (!stack)
+    return 0;
+  if (worker->capacity) {
+    memcpy(stack, worker->stack + worker->bottom, count * sizeof(uintptr_t));
+    gc_platform_release(worker->stack, worker->capacity * sizeof(uintptr_t));
+  }
+  worker->stack = stack;
+  worker->capacity = capacity;
+  worker->bottom = 0;
+  worker->top = count;
+  return 1;
+}
+
+static inline void
+trace_push(struct trace_worker *worker, uintptr_t item) {
+  if (GC_UNLIKELY(worker->top == worker->capacity)
+      && !trace_stack_grow(worker)) {
+    gc_atomic_store_relaxed(&worker->tracer->overflowed, 1u);
+    return;
+  }
+  worker->stack[worker->top++] = item;
+}
+
+/* Shared queue.  */
+
+static inline int
+trace_shared_try_lock(struct trace_worker *worker) {
+  /* Acquire; pairs with the release in trace_shared_unlock.  */
+  return !gc_atomic(exchange_n, &worker->shared_lock, 1u, __ATOMIC_ACQUIRE);
+}
+
+static inline void
+trace_shared_lock(struct trace_worker *worker) {
+  while (!trace_shared_try_lock(worker))
+    gc_platform_spin_hint();
+}
+
+static inline void
+trace_shared_unlock(struct trace_worker *worker) {
+  gc_atomic_store(&worker->shared_lock, 0u);
+}
+
+/* Let others have the older half of the private stack.  */
+static void
+trace_share(struct trace_worker *worker) {
+  size_t count = (worker->top - worker->bottom) / 2;
+  trace_shared_lock(worker);
+  size_t room = TRACER_SHARED_SIZE - worker->shared_count;
+  if (count > room)
+    count = room;
+  memcpy(worker->shared + worker->shared_count,
+         worker->stack + worker->bottom, count * sizeof(uintptr_t));
+  gc_atomic_store_relaxed(&worker->shared_count,
+                          (uint32_t)(worker->shared_count + count));
+  worker->bottom += count;
+  trace_shared_unlock(worker);
+}
+
+/* Move half of VICTIM's shared items, or all if it is the worker's own queue,
+   to the worker's private stack.  */
+static int
+trace_take_shared(struct trace_worker *worker, struct trace_worker *victim) {
+  if (!gc_atomic_load_relaxed(&victim->shared_count))
+    return 0;
+  uintptr_t taken[TRACER_SHARED_SIZE];
+  if (victim == worker)
+    trace_shared_lock(victim);
+  else if (!trace_shared_try_lock(victim))
+    return 0;
+  size_t have = victim->shared_count;
+  size_t count = victim == worker ? have : (have + 1) / 2;
+  memcpy(taken, victim->shared + have - count, count * sizeof(uintptr_t));
+  gc_atomic_store_relaxed(&victim->shared_count, (uint32_t)(have - count));
+  trace_shared_unlock(victim);
+  for (size_t i = 0; i < count; i++)
+    trace_push(worker, taken[i]);
+  return count != 0;
+}
+
+static int
+trace_steal(struct trace_worker *worker) {
+  struct gc_tracer *tracer = worker->tracer;
+  worker->steal_seed = worker->steal_seed * 1664525u + 1013904223u;
+  unsigned first = (worker->steal_seed >> 16) % tracer->worker_count;
+  for (unsigned i = 0; i < tracer->worker_count; i++) {
+    unsigned id = first + i;
+    if (id >= tracer->worker_count)
+      id -= tracer->worker_count;
+    if (id != worker->id
+        && trace_take_shared(worker, &tracer->workers[id]))
+      return 1;
+  }
+  return 0;
+}
+
+/* Let a parked worker join.  */
+static void
+tracer_wake_one(struct gc_tracer *tracer) {
+  gc_atomic_fetch_add(&tracer->wake_count, 1u);
+  gc_platform_futex_wake(&tracer->wake_count, 1);
+}
+
+/* Called now and then by a worker that has work.  */
+static inline void
+trace_consider_sharing(struct trace_worker *worker) {
+  struct gc_tracer *tracer = worker->tracer;
+  size_t have = worker->top - worker->bottom;
+  if (gc_atomic_load_relaxed(&tracer->hungry)) {
+    if (have >= 2 && !gc_atomic_load_relaxed(&worker->shared_count))
+      trace_share(worker);
+    return;
+  }
+  if (have < TRACER_WAKE_SURPLUS
+      || worker->objects_traced - worker->objects_since_wake
+         < TRACER_WAKE_DELAY
+      || !gc_atomic_load_relaxed(&tracer->parked))
+    return;
+  worker->objects_since_wake = worker->objects_traced;
+  tracer_wake_one(tracer);
+}
+
+/* Look for work for a while.  */
+static int
+trace_find_work(struct trace_worker *worker, unsigned attempts) {
+  struct gc_tracer *tracer = worker->tracer;
+  if (trace_take_shared(worker, worker))
+    return 1;
+  gc_atomic_fetch_add_relaxed(&tracer->hungry, 1u);
+  int found = 0;
+  for (unsigned i = 0; i < attempts && !found; i++) {
+    found = trace_steal(worker);
+    if (!found)
+      for (unsigned j = 0; j < 16; j++)
+        gc_platform_spin_hint();
+  }
+  gc_atomic_fetch_sub_relaxed(&tracer->hungry, 1u);
+  return found;
+}
+
+/* Secondary threads.  */
+
+static int
+tracer_join(struct gc_tracer *tracer) {
+  uint32_t state = gc_atomic_load(&tracer->state);
+  while (state & TRACER_OPEN)
+    if (gc_atomic_cmpxchg_weak(&tracer->state, &state, state + 1))
+      return 1;
+  return 0;
+}
+
+static void
+tracer_leave(struct gc_tracer *tracer) {
+  uint32_t left = gc_atomic_fetch_sub(&tracer->state, 1u) - 1;
+  if (left == (TRACER_OPEN | 1))
+    gc_platform_futex_wake(&tracer->state, 1);
+}
+
+static void*
+tracer_thread(void *data) {
+  struct trace_worker *worker = data;
+  struct gc_tracer *tracer = worker->tracer;
+  for (;;) {
+    uint32_t seen = gc_atomic_load(&tracer->wake_count);
+    if (gc_atomic_load(&tracer->shutdown))
+      return NULL;
+    if (tracer_join(tracer)) {
+      worker->parallel = 1;
+      worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+      do
+        trace_worker_drain(worker);
+      while (trace_find_work(worker, 64));
+      tracer_leave(tracer);
+    }
+    gc_atomic_fetch_add_relaxed(&tracer->parked, 1u);
+    gc_platform_futex_wait(&tracer->wake_count, seen);
+    gc_atomic_fetch_sub_relaxed(&tracer->parked, 1u);
+  }
+}
+
+/* Create the secondary threads that do not exist yet.  Not with the world
+   stopped: thread creation allocates.  Failure means fewer workers.  */
+static void
+tracer_start_threads(struct gc_tracer *tracer) {
+  while (tracer->worker_count < tracer->parallelism) {
+    struct trace_worker *worker = &tracer->workers[tracer->worker_count];
+    if (!gc_platform_thread_create(&worker->thread, tracer_thread, worker)) {
+      tracer->parallelism = tracer->worker_count;
+      return;
+    }
+    tracer->worker_count++;
+  }
+}
+
+/* In the child of a fork only the calling thread exists.  */
+static void
+tracer_forget_threads(struct gc_tracer *tracer) {
+  tracer->worker_count = 1;
+  tracer->state = 0;
+  tracer->parked = 0;
+  tracer->hungry = 0;
+}
+
+/* Trace until nothing is grey anywhere.  By the collecting thread.  */
+static void
+tracer_trace(struct gc_tracer *tracer) {
+  struct trace_worker *main = &tracer->workers[0];
+  main->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  main->parallel = tracer->worker_count > 1;
+  main->objects_since_wake = main->objects_traced;
+  if (!main->parallel) {
+    do
+      trace_worker_drain(main);
+    while (trace_take_shared(main, main));
+    return;
+  }
+  gc_atomic_store(&tracer->state, TRACER_OPEN | 1);
+  for (;;) {
+    do
+      trace_worker_drain(main);
+    while (trace_find_work(main, 64));
+    uint32_t state = gc_atomic_load(&tracer->state);
+    if (state == (TRACER_OPEN | 1)) {
+      uint32_t expected = state;
+      if (gc_atomic_cmpxchg_strong(&tracer->state, &expected, 0u))
+        return;
+    } else {
+      gc_platform_futex_wait_timed(&tracer->state, state, 200 * 1000);
+    }
+  }
+}
+
+/* Roots.  */
+
+static int
+tracer_add_root(struct gc_tracer *tracer, enum trace_root_kind kind,
+                void *data) {
+  if (tracer->root_count == tracer->root_capacity)
+    return 0;
+  tracer->roots[tracer->root_count++] = (struct trace_root) { kind, data };
+  return 1;
+}
+
+/* Make room for COUNT roots.  Before the world is stopped.  */
+static int
+tracer_reserve_roots(struct gc_tracer *tracer, size_t count) {
+  if (count <= tracer->root_capacity)
+    return 1;
+  size_t capacity = tracer->root_capacity ? tracer->root_capacity : 256;
+  while (capacity < count)
+    capacity *= 2;
+  struct trace_root *roots = gc_platform_map(capacity * sizeof(*roots));
+  if (!roots)
+    return 0;
+  if (tracer->root_capacity)
+    gc_platform_release(tracer->roots,
+                        tracer->root_capacity * sizeof(*roots));
+  tracer->roots = roots;
+  tracer->root_capacity = capacity;
+  return 1;
+}
+
+static inline struct trace_root*
+tracer_take_root(struct gc_tracer *tracer) {
+  /* Relaxed test first, so that the counter does not run away.  */
+  if (gc_atomic_load_relaxed(&tracer->root_cursor) >= tracer->root_count)
+    return NULL;
+  size_t idx = gc_atomic_fetch_add_relaxed(&tracer->root_cursor, (size_t)1);
+  return idx < tracer->root_count ? &tracer->roots[idx] : NULL;
+}
+
+static inline void
+tracer_clear_roots(struct gc_tracer *tracer) {
+  tracer->root_count = tracer->root_cursor = 0;
+}
+
+/* Sliced objects.  */
+
+static int
+tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr, size_t size,
+                  int conservative, uintptr_t *item) {
+  if (gc_atomic_load_relaxed(&tracer->sliced_count) >= TRACER_MAX_SLICED)
+    return 0;
+  size_t idx = gc_atomic_fetch_add_relaxed(&tracer->sliced_count, (size_t)1);
+  if (idx >= TRACER_MAX_SLICED)
+    return 0;
+  struct trace_sliced *sliced = &tracer->sliced[idx];
+  sliced->addr = addr;
+  sliced->size = size;
+  sliced->conservative = conservative;
+  gc_atomic_store_relaxed(&sliced->cursor, (size_t)0);
+  *item = (idx << 3) | TRACE_SLICES;
+  return 1;
+}
+
+static int
+tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
+            unsigned parallelism) {
+  memset(tracer, 0, sizeof(*tracer));
+  tracer->heap = heap;
+  if (parallelism > TRACER_MAX_WORKERS)
+    parallelism = TRACER_MAX_WORKERS;
+  tracer->parallelism = parallelism;
+  tracer->worker_count = 1;
+  tracer->prefetch = 1;
+  tracer->workers =
+    gc_platform_map(parallelism * sizeof(struct trace_worker));
+  if (!tracer->workers || !tracer_reserve_roots(tracer, 256))
+    return 0;
+  for (unsigned i = 0; i < parallelism; i++) {
+    struct trace_worker *worker = &tracer->workers[i];
+    worker->heap = heap;
+    worker->tracer = tracer;
+    worker->id = i;
+    worker->steal_seed = i * 2654435761u + 1;
+    nofl_allocator_init(&worker->target, NOFL_CLASS_ORDINARY);
+  }
+  return 1;
+}
+
+/* Start of a collection.  */
+static void
+tracer_prepare(struct gc_tracer *tracer) {
+  tracer_clear_roots(tracer);
+  tracer->sliced_count = 0;
+  tracer->overflowed = 0;
+  for (unsigned i = 0; i < tracer->parallelism; i++) {
+    struct trace_worker *worker = &tracer->workers[i];
+    GC_ASSERT(worker->top == worker->bottom && !worker->shared_count
+              && !worker->fifo_count);
+    worker->bottom = worker->top = 0;
+    worker->objects_traced = worker->bytes_traced = 0;
+    worker->objects_moved = worker->granules_moved = 0;
+    worker->objects_since_wake = 0;
+    worker->evacuating = worker->eager_ephemerons = 0;
+    worker->prefetch = tracer->prefetch;
+    nofl_allocator_reset(&worker->target);
+  }
+}
+
+static inline void
+tracer_set_evacuating(struct gc_tracer *tracer, int evacuating) {
+  for (unsigned i = 0; i < tracer->parallelism; i++)
+    tracer->workers[i].evacuating = evacuating;
+}
+
+static inline void
+tracer_set_eager_ephemerons(struct gc_tracer *tracer) {
+  for (unsigned i = 0; i < tracer->parallelism; i++)
+    tracer->workers[i].eager_ephemerons = 1;
+}
+
+/* Release the stack memory of a big trace.  */
+static void
+tracer_trim(struct gc_tracer *tracer) {
+  for (unsigned i = 0; i < tracer->parallelism; i++) {
+    struct trace_worker *worker = &tracer->workers[i];
+    if (worker->capacity > 16 * TRACER_INITIAL_STACK_SIZE) {
+      gc_platform_release(worker->stack, worker->capacity * sizeof(uintptr_t));
+      worker->stack = NULL;
+      worker->capacity = worker->bottom = worker->top = 0;
+    }
+  }
+}
+
+#endif // TRACER_H

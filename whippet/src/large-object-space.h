@@ -49,10 +49,12 @@ large_obtain_run(struct large_space *space, uint32_t pages) {
   idx = large_find_fit(space, &space->dirty, pages, SIZE_MAX);
   if (!idx)
     idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
-  if (!idx && space->dirty.pages + space->zero.pages >= pages) {
-    while (large_discard_slice(space, 0)) {}
+  if (idx || !space->dirty.pages)
+    return idx;
+  while (large_discard_slice(space, 0)) {}
+  idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
+  if (!idx && large_grow_for(space, pages))
     idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
-  }
   return idx;
 }
 

@@ -1,0 +1,402 @@
+#ifndef SCM_GC_INTERNAL_H
+#define SCM_GC_INTERNAL_H
+
+/* Copyright 2026 the guile-whippet developers
+
+   This file is part of Guile.
+
+   Guile is free software: you can redistribute it and/or modify it
+   under the terms of the GNU Lesser General Public License as published
+   by the Free Software Foundation, either version 3 of the License, or
+   (at your option) any later version.
+
+   Guile is distributed in the hope that it will be useful, but WITHOUT
+   ANY WARRANTY; without even the implied warranty of MERCHANTABILITY or
+   FITNESS FOR A PARTICULAR PURPOSE.  See the GNU Lesser General Public
+   License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with Guile.  If not, see
+   <https://www.gnu.org/licenses/>.  */
+
+
+
+/* The boundary between libguile and its garbage collector.
+
+   Everything that libguile asks of the collector is in this file;
+   outside of it, of gc-whippet.c and of whippet-embedder.h, nothing in
+   libguile names a function of the collector library.
+
+   Unless stated otherwise, functions are to be called by a thread in
+   Guile mode, and those that allocate are safepoints.  */
+
+#include "libguile/scm.h"
+#include "libguile/gc.h"
+#include "libguile/threads.h"
+
+#include "whippet/api/gc-api.h"
+#include "whippet/api/gc-allocate.h"
+#include "whippet/api/gc-ephemeron.h"
+#include "whippet/api/gc-safepoint.h"
+
+
+
+/* Private type codes, for heap objects that are never seen by Scheme.
+   They use values of tc7 that scm.h leaves free.  */
+
+#define scm_tc7_gc_ephemeron    0x4f /* hash of the key << 8 */
+#define scm_tc7_gc_finalizer    0x65
+#define scm_tc7_gc_smob_marker  0x67
+#define scm_tc7_gc_weak_buckets 0x6d /* number of buckets << 8 */
+
+
+
+/* Allocation by kind.
+
+   Memory is aligned to 16 bytes and all zero.  Sizes are in bytes and
+   not zero.  The caller of scm_i_gc_alloc_tagged writes the first word,
+   one that scm_i_trace_object knows, before the next safepoint.  */
+
+SCM_INTERNAL void *scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
+                                        enum gc_allocation_kind kind);
+
+static inline void *
+scm_i_gc_alloc (scm_thread *thread, size_t bytes,
+                enum gc_allocation_kind kind)
+{
+  void *ret = gc_allocate_fast (thread->mutator, bytes, kind);
+  if (SCM_LIKELY (ret != NULL))
+    return ret;
+  return scm_i_gc_alloc_slow (thread, bytes, kind);
+}
+
+/* An object that is traced by what its first word says.  */
+static inline void *
+scm_i_gc_alloc_tagged (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_TAGGED);
+}
+
+/* An object with a first word like the above, without references.  */
+static inline void *
+scm_i_gc_alloc_tagged_pointerless (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_TAGGED_POINTERLESS);
+}
+
+/* Raw bytes that never move.  */
+static inline void *
+scm_i_gc_alloc_pointerless (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_UNTAGGED_POINTERLESS);
+}
+
+/* Memory that never moves, and any word of which may be a reference.  */
+static inline void *
+scm_i_gc_alloc_conservative (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
+}
+
+/* The same for the current thread, and a realloc for pointerless memory,
+   are in gc.h.  */
+
+
+
+/* Properties of objects.  */
+
+/* True if OBJ is in memory of the collector, so that it can die, rather
+   than a constant of C or of a compiled Scheme file.  Any thread.  */
+SCM_INTERNAL int scm_i_gc_is_heap_pointer (void *obj);
+
+/* Make sure that OBJ never moves, because its address becomes known to
+   somebody that the collector does not know of.  This does not keep it
+   alive.  Immediates and objects outside the heap are fine.  */
+SCM_INTERNAL void scm_i_gc_pin (SCM obj);
+
+/* To be called next to each store of VAL in the field at LOC of the heap
+   object OBJ, of SIZE bytes, unless no collection can have happened
+   since OBJ was allocated.  */
+static inline void
+scm_i_gc_write_hook (scm_thread *thread, void *obj, size_t size,
+                     SCM *loc, SCM val)
+{
+  /* Only needed by generational configurations; see gc-barrier.h.  */
+}
+
+
+
+/* Ephemerons: VALUE is kept alive by KEY, for as long as the ephemeron
+   itself is alive.  When KEY is found to be unreachable, the association
+   is broken before any finalizer or guardian sees KEY.
+
+   The hash of an ephemeron is a number of 56 bits for the use of weak
+   tables.  Keys and values that are immediate, or outside the heap, are
+   always alive; a null pointer is not allowed.  */
+
+typedef struct gc_ephemeron scm_t_ephemeron;
+
+#define SCM_I_EPHEMERON_HASH_MASK ((~(scm_t_bits) 0) >> 8)
+
+SCM_INTERNAL scm_t_ephemeron *
+scm_i_make_ephemeron (scm_thread *thread, SCM key, SCM value,
+                      unsigned long hash);
+
+static inline scm_t_bits
+scm_i_ephemeron_hash (scm_t_ephemeron *ephemeron)
+{
+  return *(scm_t_bits *) ephemeron >> 8;
+}
+
+/* These return a null SCM if the association is broken.  */
+static inline SCM
+scm_i_ephemeron_key (scm_t_ephemeron *ephemeron)
+{
+  return SCM_PACK (gc_ref_value (gc_ephemeron_key (ephemeron)));
+}
+
+static inline SCM
+scm_i_ephemeron_value (scm_t_ephemeron *ephemeron)
+{
+  return SCM_PACK (gc_ref_value (gc_ephemeron_value (ephemeron)));
+}
+
+static inline void
+scm_i_ephemeron_set_value (scm_thread *thread, scm_t_ephemeron *ephemeron,
+                           SCM value)
+{
+  gc_ephemeron_swap_value (thread->mutator, ephemeron,
+                           gc_ref (SCM_UNPACK (value)));
+}
+
+static inline void
+scm_i_ephemeron_break (scm_t_ephemeron *ephemeron)
+{
+  gc_ephemeron_mark_dead (ephemeron);
+}
+
+/* Chains of ephemerons; broken ones are skipped and cut out.  */
+static inline scm_t_ephemeron *
+scm_i_ephemeron_chain_head (scm_t_ephemeron **loc)
+{
+  return gc_ephemeron_chain_head (loc);
+}
+
+static inline scm_t_ephemeron *
+scm_i_ephemeron_chain_next (scm_t_ephemeron *ephemeron)
+{
+  return gc_ephemeron_chain_next (ephemeron);
+}
+
+static inline void
+scm_i_ephemeron_chain_push (scm_t_ephemeron **loc, scm_t_ephemeron *ephemeron)
+{
+  gc_ephemeron_chain_push (loc, ephemeron);
+}
+
+
+
+/* Finalizers.  */
+
+typedef void (*scm_t_gc_finalizer_proc) (void *obj, void *data);
+
+/* In the order in which they are looked at.  An object that is given to
+   a guardian is reachable again, and its other finalizers wait.  */
+enum scm_gc_finalizer_priority
+  {
+    SCM_GC_FINALIZER_GUARDIAN,
+    SCM_GC_FINALIZER_RESUSCITATOR,
+    SCM_GC_FINALIZER_PLAIN,
+    SCM_GC_FINALIZER_PRIORITY_COUNT
+  };
+
+/* Arrange for scm_i_gc_run_finalizers to call PROC (OBJ, DATA), once,
+   when OBJ has become unreachable.  DATA may be anything but a pointer
+   into the middle of a heap object, and is kept alive.  An object may
+   have several; the newest goes first.  Objects outside the heap are
+   ignored.  */
+SCM_INTERNAL void
+scm_i_gc_add_finalizer (void *obj, scm_t_gc_finalizer_proc proc, void *data,
+                        enum scm_gc_finalizer_priority priority);
+
+/* Run the finalizers of the objects that were found unreachable, on this
+   thread; return how many.  Runs Scheme code.  */
+SCM_INTERNAL int scm_i_gc_run_finalizers (void);
+
+/* NOTIFIER, or nothing if NULL, is called after each collection that
+   found something to finalize, or that has to be told to the callbacks
+   below, by some thread, in Guile mode.  */
+SCM_INTERNAL void scm_i_gc_set_finalizer_notifier (void (*notifier) (void));
+
+/* Have scm_i_gc_run_finalizers call CALLBACK once after collections.  */
+SCM_INTERNAL void scm_i_gc_add_callback (void (*callback) (void));
+
+
+
+/* Marking from user code; see smob.c.  */
+
+/* The object that makes the tracer call scm_i_smob_mark for SMOB.  */
+SCM_INTERNAL void *scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob);
+
+/* Only while the tracer is in scm_i_smob_mark; false otherwise.  */
+SCM_INTERNAL int scm_i_gc_mark_from_smob (SCM obj);
+
+/* Call the mark function of SMOB, if there is one.  Called by tracing
+   threads, one at a time.  */
+SCM_INTERNAL void scm_i_smob_mark (SCM smob);
+
+
+
+/* Roots.  */
+
+/* The words from START to END, which stay mapped, may hold references.  */
+SCM_INTERNAL void scm_i_gc_add_roots (void *start, void *end);
+
+/* Call VISIT (start, end, data) for each part of the VM stack of THREAD
+   that may hold references; clear dead slots.  World stopped.  */
+SCM_INTERNAL void
+scm_i_vm_visit_stack (struct scm_vm *vp,
+                      void (*visit) (uintptr_t start, uintptr_t end,
+                                     void *data),
+                      void *data);
+
+
+
+/* Threads.
+
+   A thread is attached to the collector from its first entry into Guile
+   mode until it exits, and active while in Guile mode.  */
+
+struct scm_gc_stack_base
+{
+  void *mem_base;
+};
+
+/* Make the heap, and attach the calling thread.  */
+SCM_INTERNAL void scm_i_gc_init (struct scm_gc_stack_base *base);
+
+/* Attach the calling thread, whose stack begins at BASE, and return its
+   mutator.  Active afterwards.  For the thread that called
+   scm_i_gc_init, only return the mutator.  */
+SCM_INTERNAL struct gc_mutator *
+scm_i_gc_attach_thread (struct scm_gc_stack_base *base);
+
+/* Publish or, with NULL, withdraw the calling thread's own roots.  */
+SCM_INTERNAL void scm_i_gc_set_thread_roots (struct gc_mutator *mutator,
+                                             scm_thread *thread);
+
+/* Detach the calling thread, in Guile mode or not.  */
+SCM_INTERNAL void scm_i_gc_detach_thread (struct gc_mutator *mutator);
+
+SCM_INTERNAL void scm_i_gc_deactivate (scm_thread *thread);
+SCM_INTERNAL void scm_i_gc_reactivate (scm_thread *thread);
+
+/* Call FUNC (DATA) while the calling thread is not active.  */
+SCM_INTERNAL void *scm_i_gc_call_inactive (scm_thread *thread,
+                                           void *(*func) (void *),
+                                           void *data);
+
+/* Call FUNC (BASE, DATA), BASE being nearer to the base of the stack
+   than all frames of FUNC.  Any thread.  */
+SCM_INTERNAL void *
+scm_i_gc_call_with_stack_base (void *(*func) (struct scm_gc_stack_base *,
+                                              void *),
+                               void *data);
+
+/* Find the base of the stack of the calling thread; return true on
+   success.  Any thread.  */
+SCM_INTERNAL int scm_i_gc_get_stack_base (struct scm_gc_stack_base *base);
+
+/* The signal that threads in Guile mode must not block, or 0.  */
+SCM_INTERNAL int scm_i_gc_signal_number (void);
+
+
+
+/* Safepoints.
+
+   thread->poll is what the handle-interrupts instruction polls.  It is
+   nonzero if there may be something to do.  */
+
+#define SCM_I_POLL_ASYNC ((scm_t_bits) 1) /* pending_asyncs not empty */
+#define SCM_I_POLL_STOP  ((scm_t_bits) 2) /* the collector waits */
+
+/* Tell that an async was added to THREAD.  Any thread.  */
+static inline void
+scm_i_poll_set_async (scm_thread *thread)
+{
+  __atomic_fetch_or (&thread->poll, SCM_I_POLL_ASYNC, __ATOMIC_SEQ_CST);
+}
+
+/* Do what thread->poll asks for.  Return true if there are asyncs and
+   they may run.  */
+SCM_INTERNAL uintptr_t scm_i_poll_slow (scm_thread *thread);
+
+/* A collection may happen here.  */
+static inline void
+scm_i_gc_safepoint (scm_thread *thread)
+{
+  if (SCM_UNLIKELY (__atomic_load_n (&thread->poll, __ATOMIC_RELAXED)
+                    & SCM_I_POLL_STOP))
+    scm_i_poll_slow (thread);
+}
+
+/* Between these two, the thread stops only at safepoints proper, not
+   anywhere in library functions or system calls.  For changes of what
+   scm_i_vm_visit_stack and the like look at.  They nest.  */
+static inline void
+scm_i_gc_begin_critical (scm_thread *thread)
+{
+  thread->gc_critical++;
+  __atomic_signal_fence (__ATOMIC_SEQ_CST);
+}
+
+static inline void
+scm_i_gc_end_critical (scm_thread *thread)
+{
+  __atomic_signal_fence (__ATOMIC_SEQ_CST);
+  thread->gc_critical--;
+}
+
+/* Machine code that allocates inline is from START to END, or is so no
+   more.  */
+SCM_INTERNAL void scm_i_gc_register_code (void *start, void *end);
+SCM_INTERNAL void scm_i_gc_unregister_code (void *start);
+
+
+
+/* Collections.  */
+
+enum scm_gc_kind { SCM_GC_ANY, SCM_GC_MINOR, SCM_GC_MAJOR, SCM_GC_COMPACT };
+
+SCM_INTERNAL void scm_i_gc_collect (enum scm_gc_kind kind);
+
+/* Number of collections so far.  Any thread.  */
+SCM_INTERNAL unsigned long scm_i_gc_count (void);
+
+/* No collections, other than those asked for, until as many calls with
+   a false argument.  */
+SCM_INTERNAL void scm_i_gc_inhibit (int inhibit);
+
+struct scm_gc_statistics
+{
+  uint64_t count, count_minor, count_compacting;
+  uint64_t pause_total_nsec, pause_max_nsec;
+  uint64_t allocated;           /* since the start, bytes */
+  uint64_t allocated_since_gc;
+  size_t heap_size, live_size, free_size, fragmentation;
+};
+
+SCM_INTERNAL void scm_i_gc_get_statistics (struct scm_gc_statistics *stats);
+
+/* Size of the heap, without what is outside of it.  */
+SCM_INTERNAL size_t scm_i_gc_heap_size (void);
+
+/* Called when memory is exhausted; to be defined by gc.c.  Does not
+   return.  */
+SCM_INTERNAL void scm_i_gc_out_of_memory (size_t bytes);
+
+/* Called by the thread that triggers a collection, before it; to be
+   defined by gc.c.  May not allocate.  */
+SCM_INTERNAL void scm_i_gc_before_collection (void);
+
+#endif  /* SCM_GC_INTERNAL_H */

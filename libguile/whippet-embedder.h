@@ -1,0 +1,370 @@
+#ifndef SCM_WHIPPET_EMBEDDER_H
+#define SCM_WHIPPET_EMBEDDER_H
+
+/* Copyright 2026 the guile-whippet developers
+
+   This file is part of Guile.
+
+   Guile is free software: you can redistribute it and/or modify it
+   under the terms of the GNU Lesser General Public License as published
+   by the Free Software Foundation, either version 3 of the License, or
+   (at your option) any later version.
+
+   Guile is distributed in the hope that it will be useful, but WITHOUT
+   ANY WARRANTY; without even the implied warranty of MERCHANTABILITY or
+   FITNESS FOR A PARTICULAR PURPOSE.  See the GNU Lesser General Public
+   License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with Guile.  If not, see
+   <https://www.gnu.org/licenses/>.  */
+
+
+
+/* What the collector library knows of Guile.  This header is compiled
+   into the library's own translation units; it must not include
+   anything of libguile that defines functions out of line.
+
+   An object says what it is by its first word (scm.h describes the
+   codes):
+
+     even                      pair
+     tc3 001                   struct, the rest is its vtable
+     tc3 101, 111              tc7 in the low seven bits
+     0                         not yet initialised: treated as a pair, both
+                               of whose fields are null
+
+   Only objects of the kinds TAGGED get here.  Smobs, ports, foreign
+   pointers, structs with unboxed fields and all raw blocks are allocated
+   by other kinds (see SCM_I_GC_MALLOC_FOR_TAG in gc.h); a reference to
+   the first word of one of them is an edge like any other.  */
+
+#include "libguile/scm.h"
+
+#define GC_EMBEDDER_EPHEMERON_HEADER scm_t_bits tag;
+#define GC_EMBEDDER_FINALIZER_HEADER            \
+  scm_t_bits tag;                               \
+  void (*proc) (void *obj, void *data);         \
+  scm_t_bits serial;                            \
+  struct gc_finalizer *next_to_run;
+
+/* Weak links are cut before finalizers run.  */
+#define GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS 1
+
+#include "whippet/api/gc-config.h"
+#include "whippet/api/gc-embedder-api.h"
+#include "whippet/api/gc-ephemeron.h"
+#include "whippet/api/gc-finalizer.h"
+
+typedef void (*scm_t_gc_visitor) (struct gc_edge edge, struct gc_heap *heap,
+                                  void *visit_data);
+typedef void (*scm_t_gc_ambiguous_visitor) (uintptr_t start, uintptr_t end,
+                                            int possibly_interior,
+                                            struct gc_heap *heap,
+                                            void *data);
+
+/* Defined in gc-whippet.c.  */
+SCM_INTERNAL void scm_i_gc_trace_smob_marker (void *marker,
+                                              scm_t_gc_visitor visit,
+                                              struct gc_heap *heap,
+                                              void *visit_data);
+SCM_INTERNAL void scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
+                                            scm_t_gc_visitor visit,
+                                            struct gc_heap *heap,
+                                            void *visit_data);
+SCM_INTERNAL void scm_i_gc_trace_thread_roots (struct gc_mutator_roots *roots,
+                                               scm_t_gc_ambiguous_visitor,
+                                               struct gc_heap *heap,
+                                               void *data);
+SCM_INTERNAL void scm_i_gc_trace_image_roots (struct gc_heap_roots *roots,
+                                              scm_t_gc_ambiguous_visitor,
+                                              struct gc_heap *heap,
+                                              void *data);
+SCM_INTERNAL void scm_i_gc_bad_object (scm_t_bits *words);
+
+/* The same as in numbers.h.  */
+#define SCM_I_GC_TC16_REAL (scm_tc7_number + 2 * 256L)
+#define SCM_I_GC_TC16_COMPLEX (scm_tc7_number + 3 * 256L)
+#define SCM_I_GC_TC16_FRACTION (scm_tc7_number + 4 * 256L)
+
+/* Indices in a vtable of the slots that tell the layout of its
+   instances; the same as in struct.h.  */
+#define SCM_I_GC_VTABLE_SIZE 5
+#define SCM_I_GC_VTABLE_UNBOXED 6
+
+
+
+/* Bit patterns that denote the object at the address less the
+   displacement: pointers to heap objects, and the vtable words of
+   structs.  */
+static inline int
+gc_is_valid_conservative_ref_displacement (uintptr_t displacement)
+{
+  return displacement == scm_tc3_cons || displacement == scm_tc3_struct;
+}
+
+static inline size_t
+gc_finalizer_priority_count (void)
+{
+  return 3;                     /* SCM_GC_FINALIZER_PRIORITY_COUNT */
+}
+
+/* Objects outside the heap are constants of C or of compiled Scheme
+   files; the mutable ones of the latter are roots.  */
+static inline int
+gc_extern_space_visit (struct gc_extern_space *space, struct gc_ref ref)
+{
+  return 0;
+}
+
+static inline void
+gc_extern_space_start_gc (struct gc_extern_space *space, int is_minor_gc)
+{
+}
+
+static inline void
+gc_extern_space_finish_gc (struct gc_extern_space *space, int is_minor_gc)
+{
+}
+
+
+
+static inline void
+scm_i_gc_visit_words (scm_t_bits *words, size_t begin, size_t end,
+                      scm_t_gc_visitor visit, struct gc_heap *heap,
+                      void *visit_data)
+{
+  for (size_t i = begin; i < end; i++)
+    visit (gc_edge (&words[i]), heap, visit_data);
+}
+
+/* Visit the fields from BEGIN to END of the object at WORDS, and return
+   the size of the object.  VISIT may be null, and is a constant after
+   inlining.  */
+static inline size_t
+scm_i_gc_trace_fields (scm_t_bits *words, size_t n_words, size_t begin,
+                       size_t end, scm_t_gc_visitor visit,
+                       struct gc_heap *heap, void *visit_data)
+{
+  if (visit)
+    scm_i_gc_visit_words (words, begin, end, visit, heap, visit_data);
+  return n_words * sizeof (scm_t_bits);
+}
+
+static inline size_t
+scm_i_gc_trace_struct (scm_t_bits *words, scm_t_gc_visitor visit,
+                       struct gc_heap *heap, void *visit_data)
+{
+  /* Vtables have unboxed fields, so they never move.  */
+  scm_t_bits *vtable = (scm_t_bits *) (words[0] - scm_tc3_struct);
+  size_t n_fields = vtable[1 + SCM_I_GC_VTABLE_SIZE];
+  const uint32_t *unboxed =
+    (const uint32_t *) vtable[1 + SCM_I_GC_VTABLE_UNBOXED];
+
+  if (visit)
+    {
+      struct gc_ref vtable_ref = gc_ref ((uintptr_t) vtable);
+      visit (gc_edge (&vtable_ref), heap, visit_data);
+
+      for (size_t i = 0; i < n_fields; i++)
+        if (!(unboxed[i / 32U] & (1U << (i % 32U))))
+          visit (gc_edge (&words[1 + i]), heap, visit_data);
+    }
+  return (1 + n_fields) * sizeof (scm_t_bits);
+}
+
+static inline size_t
+gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
+                 struct gc_heap *heap, void *visit_data)
+{
+  scm_t_bits *words = gc_ref_heap_object (ref);
+  scm_t_bits tag = words[0];
+
+#define FIELDS(n_words, begin, end)                             \
+  scm_i_gc_trace_fields (words, (n_words), (begin), (end),      \
+                         visit, heap, visit_data)
+
+  if (!(tag & 1))
+    return FIELDS (2, 0, 2);
+
+  if ((tag & 7) == scm_tc3_struct)
+    return scm_i_gc_trace_struct (words, visit, heap, visit_data);
+
+  switch (tag & 0x7f)
+    {
+    case scm_tc7_symbol:
+      return FIELDS (3, 1, 2);
+
+    case scm_tc7_variable:
+    case scm_tc7_keyword:
+    case scm_tc7_atomic_box:
+    case scm_tc7_fluid:
+    case scm_tc7_dynamic_state:
+    case scm_tc7_frame:
+    case scm_tc7_vm_cont:
+    case scm_tc7_weak_set:
+    case scm_tc7_weak_table:
+      return FIELDS (2, 1, 2);
+
+    case scm_tc7_string:
+      return FIELDS (4, 1, 2);
+
+    case scm_tc7_hashtable:
+      return FIELDS (4, 1, 3);
+
+    case scm_tc7_bitvector:
+      /* The bits are in a block of their own.  */
+      return FIELDS (4, 2, 3);
+
+    case scm_tc7_vector:
+    case scm_tc7_wvect:
+    case scm_tc7_values:
+      return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
+
+    case scm_tc7_array:
+      return FIELDS (3 + 3 * (tag >> 17), 1, 2);
+
+    case scm_tc7_program:
+      return FIELDS (2 + (tag >> 16), 2, 2 + (tag >> 16));
+
+    case scm_tc7_syntax:
+      return FIELDS (5, 1, 5);
+
+    case scm_tc7_number:
+      switch (tag & 0xffff)
+        {
+        case SCM_I_GC_TC16_FRACTION:
+          return FIELDS (4, 1, 3);
+        case SCM_I_GC_TC16_REAL:
+          return 2 * sizeof (scm_t_bits);
+        case SCM_I_GC_TC16_COMPLEX:
+          return 3 * sizeof (scm_t_bits);
+        }
+      break;
+
+    case 0x4f:                  /* scm_tc7_gc_ephemeron */
+      if (visit)
+        gc_trace_ephemeron (gc_ref_heap_object (ref), visit, heap, visit_data);
+      return gc_ephemeron_size ();
+
+    case 0x65:                  /* scm_tc7_gc_finalizer */
+      if (visit)
+        scm_i_gc_trace_finalizer (gc_ref_heap_object (ref), visit, heap,
+                                  visit_data);
+      return gc_finalizer_size ();
+
+    case 0x67:                  /* scm_tc7_gc_smob_marker */
+      if (visit)
+        scm_i_gc_trace_smob_marker (words, visit, heap, visit_data);
+      return 2 * sizeof (scm_t_bits);
+
+    case 0x6d:                  /* scm_tc7_gc_weak_buckets */
+      return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
+    }
+#undef FIELDS
+
+  scm_i_gc_bad_object (words);
+  return 2 * sizeof (scm_t_bits);
+}
+
+
+
+/* All roots are ambiguous: C and VM stacks, the data of compiled files,
+   and, found by the library itself, the data of C code.  */
+
+static inline void
+gc_trace_mutator_roots (struct gc_mutator_roots *roots,
+                        scm_t_gc_visitor trace_edge,
+                        struct gc_heap *heap, void *trace_data)
+{
+}
+
+static inline void
+gc_trace_heap_roots (struct gc_heap_roots *roots, scm_t_gc_visitor trace_edge,
+                     struct gc_heap *heap, void *trace_data)
+{
+}
+
+static inline void
+gc_trace_mutator_pinned_roots (struct gc_mutator_roots *roots,
+                               void (*trace_pinned) (struct gc_ref ref,
+                                                     struct gc_heap *heap,
+                                                     void *data),
+                               scm_t_gc_ambiguous_visitor trace_ambiguous,
+                               struct gc_heap *heap, void *data)
+{
+  scm_i_gc_trace_thread_roots (roots, trace_ambiguous, heap, data);
+}
+
+static inline void
+gc_trace_heap_pinned_roots (struct gc_heap_roots *roots,
+                            void (*trace_pinned) (struct gc_ref ref,
+                                                  struct gc_heap *heap,
+                                                  void *data),
+                            scm_t_gc_ambiguous_visitor trace_ambiguous,
+                            struct gc_heap *heap, void *data)
+{
+  scm_i_gc_trace_image_roots (roots, trace_ambiguous, heap, data);
+}
+
+
+
+/* The collector keeps forwarding state in its own tables; these are for
+   copying collectors, which Guile cannot use.  */
+
+static inline uintptr_t
+gc_object_forwarded_nonatomic (struct gc_ref ref)
+{
+  GC_CRASH ();
+}
+
+static inline void
+gc_object_forward_nonatomic (struct gc_ref ref, struct gc_ref new_ref)
+{
+  GC_CRASH ();
+}
+
+static inline struct gc_atomic_forward
+gc_atomic_forward_begin (struct gc_ref ref)
+{
+  GC_CRASH ();
+}
+
+static inline void
+gc_atomic_forward_acquire (struct gc_atomic_forward *fwd)
+{
+  GC_CRASH ();
+}
+
+static inline int
+gc_atomic_forward_retry_busy (struct gc_atomic_forward *fwd)
+{
+  GC_CRASH ();
+}
+
+static inline void
+gc_atomic_forward_abort (struct gc_atomic_forward *fwd)
+{
+  GC_CRASH ();
+}
+
+static inline size_t
+gc_atomic_forward_object_size (struct gc_atomic_forward *fwd)
+{
+  GC_CRASH ();
+}
+
+static inline void
+gc_atomic_forward_commit (struct gc_atomic_forward *fwd,
+                          struct gc_ref new_ref)
+{
+  GC_CRASH ();
+}
+
+static inline uintptr_t
+gc_atomic_forward_address (struct gc_atomic_forward *fwd)
+{
+  GC_CRASH ();
+}
+
+#endif  /* SCM_WHIPPET_EMBEDDER_H */

@@ -1,0 +1,67 @@
+# Shared by ./run, ./check and the scripts in build-aux/.  Sourced by bash.
+# shellcheck shell=bash
+
+# The collector of ./run and ./check when --gc is not given.
+# shellcheck disable=SC2034
+default_gc=bdw
+
+say () { printf '%s\n' "$*" >&2; }
+warn () { printf 'warning: %s\n' "$*" >&2; }
+die () { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# The upstream facts: GUILE_VERSION, GUILE_SOURCE_FILE, ...
+# Argument: the project's root.
+load_pin () {
+  # shellcheck source=/dev/null
+  . "$1/upstream/GUILE"
+  GUILE_SOURCE_SHA256=$(awk -v f="$GUILE_SOURCE_FILE" '$2 == f { print $1 }' \
+                          "$1/upstream/SHA256SUMS")
+  [ -n "$GUILE_SOURCE_SHA256" ] \
+    || die "upstream/SHA256SUMS has no line for $GUILE_SOURCE_FILE"
+}
+
+# The folder of downloads shared by all builds of this user.
+default_cache () {
+  if [ -n "${GUILE_WHIPPET_CACHE:-}" ]; then
+    printf '%s\n' "$GUILE_WHIPPET_CACHE"
+  elif [ -n "${XDG_CACHE_HOME:-}" ]; then
+    printf '%s\n' "$XDG_CACHE_HOME/guile-whippet"
+  elif [ -n "${HOME:-}" ]; then
+    printf '%s\n' "$HOME/.cache/guile-whippet"
+  else
+    printf '%s\n' "${TMPDIR:-/tmp}/guile-whippet-$(id -u)"
+  fi
+}
+
+# True if the files below a path survive tools that do not quote file names.
+plain_path () {
+  case $1 in
+    *[!A-Za-z0-9_./+@%^:,~-]*) return 1 ;;
+    *) return 0 ;;
+  esac
+}
+
+sha256_of () { sha256sum < "$1" | cut -d' ' -f1; }
+
+clock () { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+
+# True if the series holds at least one patch.  Argument: the project's root.
+have_series () {
+  [ -f "$1/upstream/patches/series" ] && [ -n "$(series_patches "$1")" ]
+}
+
+# The names of the patches, in order.  Argument: the project's root.
+series_patches () {
+  sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' \
+      "$1/upstream/patches/series" 2>/dev/null
+}
+
+# Hold LOCKFILE for the rest of this process, on file descriptor 9; say so when
+# another process has it.
+take_lock () {
+  exec 9> "$1" || die "cannot write $1"
+  if ! flock -n 9; then
+    say "another build is working here ($2); waiting for it"
+    flock 9
+  fi
+}

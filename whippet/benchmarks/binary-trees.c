@@ -109,11 +109,11 @@ static void check_tree(struct node *node, int depth, uint64_t value) {
   }
 }
 
-/* As many trees as have the nodes of four trees of the greatest depth.  */
+/* As many trees as have the nodes of sixteen trees of the greatest depth.  */
 static void make_short_lived_trees(struct bench_thread *t, int depth,
                                    uint64_t *serial) {
   uint64_t count = bench_scaled(
-      t->bench, 4.0 * (double)(UINT64_C(1) << (max_depth - depth)));
+      t->bench, 16.0 * (double)(UINT64_C(1) << (max_depth - depth)));
   for (uint64_t i = 0; i < count; i++) {
     uint64_t value = ++*serial;
     struct node *tree =

@@ -14,7 +14,7 @@
 #include "gc-ephemeron.h"
 
 static size_t key_count = 60000;
-static size_t bucket_count = 1 << 14;
+static size_t bucket_count = 1 << 16;
 static double turnovers = 20;
 static int lookups = 2;
 static int cycles = 0;

@@ -14,7 +14,7 @@ static int payload_min = 8;
 static int payload_max = 191;
 static int list_count = 64;
 static int list_length = 1000;
-static double turnovers = 60;
+static double turnovers = 120;
 
 static const struct bench_option options[] = {
     {"queues", "N", "Queues of each thread.", BENCH_OPTION_INT, &queue_count, 1,

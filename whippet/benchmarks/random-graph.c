@@ -10,7 +10,7 @@
 
 static size_t vertex_count = 200000;
 static int mean_degree = 6;
-static double mutations_per_vertex = 40;
+static double mutations_per_vertex = 20;
 
 static const struct bench_option options[] = {
     {"vertices", "N", "Number of vertices.", BENCH_OPTION_SIZE, &vertex_count,
@@ -105,14 +105,20 @@ static void setup(struct bench_thread *t) {
     replace_edges(t, id);
 }
 
+/* One mutation in so many turns an edge, and one is preceded by a check; the
+   others replace the edges.  */
+#define TURN_PERIOD 3
+#define CHECK_PERIOD 16
+
 static void run(struct bench_thread *t) {
   uint64_t stride = (uint64_t)t->bench->thread_count;
   uint64_t own = (vertex_count - (uint64_t)t->index + stride - 1) / stride;
   uint64_t count = bench_scaled(t->bench, mutations_per_vertex * (double)own);
   for (uint64_t i = 0; i < count; i++) {
     uint64_t id = bench_random_below(t, own) * stride + (uint64_t)t->index;
-    check_vertex(vertex_at(t, id), id);
-    if (i & 1)
+    if (i % CHECK_PERIOD == 0)
+      check_vertex(vertex_at(t, id), id);
+    if (i % TURN_PERIOD == 0)
       turn_edge(t, id);
     else
       replace_edges(t, id);

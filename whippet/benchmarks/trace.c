@@ -155,6 +155,7 @@ static void verify(struct bench_thread *t) {
 /* Rates over whole pauses, which every backend can report.  */
 static void report(struct bench *bench, struct bench_results *results) {
   uint64_t nsec = bench->pauses.total_nsec - before.total_nsec;
+  uint64_t cpu_nsec = bench->pauses.cpu_nsec - before.cpu_nsec;
   uint64_t done =
       bench_pauses_count(&bench->pauses) - bench_pauses_count(&before);
   double objects = (double)(objects_live * done);
@@ -165,6 +166,8 @@ static void report(struct bench *bench, struct bench_results *results) {
   bench_add_number(results, "forced_pause_ms", (double)nsec / 1e6);
   bench_add_number(results, "graph_objects_per_s",
                    bench_per_second(objects, nsec));
+  bench_add_number(results, "graph_objects_per_cpu_s",
+                   bench_per_second(objects, cpu_nsec));
   bench_add_number(results, "graph_bytes_per_s",
                    bench_per_second(objects * size, nsec));
 }

@@ -156,6 +156,12 @@ GC_EMBEDDER_API inline size_t gc_trace_object_slice(
     struct gc_heap *heap, void *trace_data);
 #endif
 
+/* Optional extension: if the embedder header defines
+   GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS to 1, ephemerons whose keys are not
+   strongly reachable die before finalizable objects are resurrected, so that no
+   ephemeron finds a key whose finalizer has fired.  By default an ephemeron
+   keeps its value if its key is resurrected.  */
+
 /* A library source need not use, nor an embedder header under construction
    define, all of these.  GCC looks at the state of this option at the end of
    the translation unit, so it is not restored; programs do not include this

@@ -12,6 +12,13 @@
 /* A heap with less live data than this is traced by one thread.  */
 #define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
 
+#if defined(GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS) \
+  && GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS
+#define MMC_EPHEMERONS_PRECEDE_FINALIZERS 1
+#else
+#define MMC_EPHEMERONS_PRECEDE_FINALIZERS 0
+#endif
+
 /* What the allocation that caused a collection is waiting for.  Satisfied
    while the world is still stopped, so that no other mutator can take what
    this collection found.  */
@@ -189,6 +196,11 @@ heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   heap_trace(heap);
   HEAP_EVENT(heap, heap_traced);
   heap_trace_ephemerons(heap);
+  /* An embedder may want no ephemeron to find a key that a finalizer has
+     resurrected.  Ephemerons that are first reached by resurrection are
+     treated as usual, at the end.  */
+  if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
+    gc_sweep_pending_ephemerons(heap);
   HEAP_EVENT(heap, ephemerons_traced);
   heap_trace_finalizers(heap, is_minor);
   gc_sweep_pending_ephemerons(heap);

@@ -19,6 +19,7 @@
 #include "gc-ephemeron-internal.h"
 #include "gc-finalizer-internal.h"
 #include "gc-heap-stats.h"
+#include "gc-inhibit.h"
 #include "gc-options-internal.h"
 #include "gc-platform.h"
 #include "gc-preempt.h"
@@ -128,6 +129,7 @@ struct gc_heap {
   uint64_t counter_at_last_gc;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;
+  uint32_t inhibited;            /* relaxed; nesting of gc-inhibit.h */
   uint32_t stress_counter;       /* relaxed */
   uint32_t random_state;         /* relaxed */
 
@@ -176,6 +178,11 @@ static inline void
 mutator_leave_library(struct gc_mutator *mut) {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   mut->in_library--;
+}
+
+static inline int
+heap_is_inhibited(struct gc_heap *heap) {
+  return gc_atomic_load_relaxed(&heap->inhibited) != 0;
 }
 
 static inline uint32_t

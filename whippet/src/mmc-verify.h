@@ -199,7 +199,9 @@ verify_marked_block(struct nofl_space *space, struct nofl_block *block,
 
 static void
 heap_verify_marks(struct gc_heap *heap) {
+  gc_pending_ephemerons_inspect(heap->pending_ephemerons, 1);
   nofl_visit_blocks(&heap->space, verify_marked_block, heap);
+  gc_pending_ephemerons_inspect(heap->pending_ephemerons, 0);
 }
 
 #endif // MMC_VERIFY_H

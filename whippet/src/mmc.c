@@ -341,6 +341,18 @@ mutator_begin_collection(struct gc_mutator *mut,
   return 0;
 }
 
+void
+gc_heap_inhibit_collection(struct gc_heap *heap) {
+  gc_atomic_fetch_add_relaxed(&heap->inhibited, 1u);
+}
+
+void
+gc_heap_allow_collection(struct gc_heap *heap) {
+  uint32_t before = gc_atomic_fetch_sub_relaxed(&heap->inhibited, 1u);
+  GC_ASSERT(before);
+  (void)before;
+}
+
 static void
 mutator_end_collection(struct gc_mutator *mut) {
   heap_kick_ticker(mut->heap);
@@ -349,6 +361,8 @@ mutator_end_collection(struct gc_mutator *mut) {
 
 void
 gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
+  if (heap_is_inhibited(mut->heap))
+    return;
   mutator_enter_library(mut);
   enum gc_collection_kind satisfying = requested;
   /* What is asked for may be out of reach of this configuration.  */
@@ -392,7 +406,7 @@ heap_try_request(struct gc_heap *heap, struct mmc_request *request) {
    heap->lock held.  */
 static int
 heap_grow_for_request(struct gc_heap *heap, struct mmc_request *request) {
-  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED && !heap_is_inhibited(heap))
     return 0;
   size_t bytes = request->large_bytes
     ? large_space_size_in_bytes(&heap->large, request->large_bytes)
@@ -468,6 +482,8 @@ mutator_escalate(struct gc_mutator *mut, struct mmc_request *request,
     break;
   case ESCALATE_COLLECT:
   case ESCALATE_COMPACT:
+    if (heap_is_inhibited(heap))
+      break;
     heap_collect(heap, mut, kind, request);
     break;
   case ESCALATE_GROW:

@@ -15,7 +15,8 @@
    Whoever takes an ephemeron from pending to traced visits its value.
 
    Death is key == null.  Then the value is null too, or becomes so at once;
-   only mark_dead clears them one after the other with others looking on.  */
+   only mark_dead clears them one after the other with others looking on.  While
+   the trace runs, the value of a dead ephemeron stands in for its link.  */
 
 #define GC_IMPL 1
 
@@ -53,8 +54,8 @@ struct gc_ephemeron {
   uint32_t epoch;
   /* Next in the user's chain.  Strong.  */
   struct gc_ephemeron *chain;
-  /* Next in the bucket of the pending table.  Constant from publication, but
-     for the scan.  */
+  /* Next in the bucket of the pending table, constant from publication but for
+     the scan; or in the list of dead ones that were traced.  */
   struct gc_ephemeron *bucket_next;
   /* Pending: the address of the key when the trace began.  Resolved, value not
      yet visited: next of those that wait for it.  Others may look at it at any
@@ -223,6 +224,8 @@ struct gc_pending_ephemerons {
   unsigned level_count;
   struct pending_level levels[PENDING_MAX_LEVELS];
   int growth;
+  /* Dead ephemerons that were traced, by bucket_next.  Pushed by workers.  */
+  struct gc_ephemeron *dead;
   /* Number of buckets wanted: at least the number of publications in the last
      collection, and it goes down by a quarter per collection.  */
   size_t demand;
@@ -460,19 +463,54 @@ ephemeron_try_resolve(struct gc_ephemeron *e) {
     && gc_atomic_cmpxchg_strong(&e->state, &state, EPHEMERON_TRACED);
 }
 
-/* Reads the fields of other ephemerons, which may have been copied elsewhere:
-   in the old copy they are still what they were when the collection began,
-   apart from the first word.  */
+/* The first live ephemeron in the chain after E, or NULL.  This reads other
+   ephemerons while the trace is running, but only what does not change: that
+   they are dead, and the links of those that are, which are not updated before
+   the trace has ended.  Of an ephemeron that has moved, the old copy is read,
+   which is still what it was, apart from the first word.  */
+static struct gc_ephemeron *
+ephemeron_successor(struct gc_ephemeron *e) {
+  struct gc_ephemeron *next = gc_atomic_load_relaxed(&e->chain);
+  while (next && ephemeron_is_dead(next))
+    next = gc_atomic_load_relaxed(&next->chain);
+  return next;
+}
+
 static void
 ephemeron_trace_chain(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
                       struct gc_heap *heap, void *trace_data) {
-  struct gc_ephemeron *next = e->chain;
-  while (next && ephemeron_is_dead(next))
-    next = gc_atomic_load(&next->chain);
+  struct gc_ephemeron *next = ephemeron_successor(e);
   if (next != e->chain)
-    gc_atomic_store(&e->chain, next);
+    gc_atomic_store_relaxed(&e->chain, next);
   if (next)
     visit(gc_edge(&e->chain), heap, trace_data);
+}
+
+/* Others may follow the link of E, which is dead: what would be the new link
+   stays in the value until the end of the collection.  */
+static void
+ephemeron_trace_dead(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
+                     gc_ephemeron_visitor visit, struct gc_heap *heap,
+                     void *trace_data) {
+  if (!e->chain)
+    return;
+  e->value = gc_ref((uintptr_t)ephemeron_successor(e));
+  struct gc_ephemeron *head = gc_atomic_load_relaxed(&p->dead);
+  do {
+    e->bucket_next = head;
+  } while (!gc_atomic_cmpxchg_weak(&p->dead, &head, e));
+  if (!gc_ref_is_null(e->value))
+    visit(gc_edge(&e->value), heap, trace_data);
+}
+
+/* The trace has ended.  */
+static void
+ephemerons_update_dead_links(struct gc_pending_ephemerons *p) {
+  for (struct gc_ephemeron *e = p->dead; e; e = e->bucket_next) {
+    e->chain = (struct gc_ephemeron *)gc_ref_value(e->value);
+    e->value = gc_ref_null();
+  }
+  p->dead = NULL;
 }
 
 /* For verifiers.  */
@@ -503,13 +541,13 @@ gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
     return;
   }
   e->epoch = epoch;
-  ephemeron_trace_chain(e, visit, heap, trace_data);
-
   uintptr_t key = gc_ref_value(ephemeron_load(&e->key));
   if (!key) {
     gc_atomic_store(&e->state, EPHEMERON_TRACED);
+    ephemeron_trace_dead(p, e, visit, heap, trace_data);
     return;
   }
+  ephemeron_trace_chain(e, visit, heap, trace_data);
   if (ephemeron_key_is_live(e, key, heap)) {
     gc_atomic_store(&e->state, EPHEMERON_TRACED);
     visit(gc_edge(&e->value), heap, trace_data);
@@ -617,6 +655,7 @@ size_t
 gc_sweep_pending_ephemerons(struct gc_heap *heap) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   size_t dead = 0;
+  ephemerons_update_dead_links(p);
   if (gc_pending_ephemerons_empty(p))
     return 0;
   for (unsigned i = 0; i < p->level_count; i++) {

@@ -42,7 +42,7 @@ static size_t live_bytes(const struct bench *bench) {
 static void make_hole(struct bench_thread *t) {
   uint64_t r = bench_random(t);
   if (hole_words && (r & 3))
-    allocate_hole(t->mut, (r >> 32) % ((uint64_t)hole_words + 1));
+    allocate_hole(t->mut, ((r >> 32) * ((uint64_t)hole_words + 1)) >> 32);
 }
 
 static struct node *grow_up(struct bench_thread *t, int depth, uint64_t value) {

@@ -141,7 +141,9 @@ trace_enqueue_edge(struct trace_worker *worker, struct gc_edge edge,
   __builtin_prefetch((void*)addr);
   if (GC_LIKELY(nofl_space_contains(&worker->heap->space, addr)))
     __builtin_prefetch(nofl_metadata_byte(addr), 1);
-  if (worker->fifo_count == TRACER_FIFO_SIZE)
+  /* Tracing an edge may resolve an ephemeron, whose value takes the slot that
+     became free.  */
+  while (worker->fifo_count == TRACER_FIFO_SIZE)
     trace_oldest_pending_edge(worker);
   uint32_t tail = (worker->fifo_head + worker->fifo_count)
     & (TRACER_FIFO_SIZE - 1);

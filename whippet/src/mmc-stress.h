@@ -80,7 +80,7 @@ heap_init_stress(struct gc_heap *heap) {
   const char *prefetch = getenv("GC_MMC_PREFETCH");
   if (prefetch && !strcmp(prefetch, "0"))
     heap->tracer.prefetch = 0;
-  heap->tracer.stack_limit = heap->stress.stack_limit;
+  tracer_limit_stacks(&heap->tracer, heap->stress.stack_limit);
   heap->random_state = 42;
 }
 

@@ -333,6 +333,11 @@ trace_item(struct trace_worker *worker, uintptr_t item) {
   }
 }
 
+static void
+trace_item_now(struct trace_worker *worker, uintptr_t item) {
+  trace_item(worker, item);
+}
+
 /* Roots.  */
 
 static void

@@ -18,7 +18,9 @@
    join a closed trace, hence no worker runs while mutators run.
 
    If a private stack cannot grow, the item is dropped and `overflowed` set; the
-   collector then visits all marked objects again.  */
+   collector then visits all marked objects again.  Objects outside of the heap
+   would not be found again: they are not dropped.  The main worker's stack is
+   never without memory, so that visiting again makes progress.  */
 
 #ifndef TRACER_H
 #define TRACER_H
@@ -157,6 +159,8 @@ struct gc_tracer {
 /* Provided by the collector: take roots and trace until this worker has nothing
    more to do.  */
 static void trace_worker_drain(struct trace_worker *worker);
+/* The same: trace an item that is on no stack.  May recurse.  */
+static void trace_item_now(struct trace_worker *worker, uintptr_t item);
 
 /* Private stack.  */
 
@@ -191,11 +195,25 @@ trace_stack_grow(struct trace_worker *worker) {
   return 1;
 }
 
+/* There is no room for ITEM.  */
+static void GC_NEVER_INLINE
+trace_overflow(struct trace_worker *worker, uintptr_t item) {
+  gc_atomic_store_relaxed(&worker->tracer->overflowed, 1u);
+  if ((item & TRACE_TAG_MASK) != TRACE_EXTERN)
+    return;
+  for (size_t i = worker->bottom; i < worker->top; i++)
+    if ((worker->stack[i] & TRACE_TAG_MASK) != TRACE_EXTERN) {
+      worker->stack[i] = item;
+      return;
+    }
+  trace_item_now(worker, item);
+}
+
 static inline void
 trace_push(struct trace_worker *worker, uintptr_t item) {
   if (GC_UNLIKELY(worker->top == worker->capacity)
       && !trace_stack_grow(worker)) {
-    gc_atomic_store_relaxed(&worker->tracer->overflowed, 1u);
+    trace_overflow(worker, item);
     return;
   }
   worker->stack[worker->top++] = item;
@@ -395,10 +413,13 @@ tracer_trace(struct gc_tracer *tracer) {
   }
   gc_atomic_store(&tracer->state, TRACER_OPEN | 1);
   for (;;) {
-    do
-      trace_worker_drain(main);
-    while (trace_find_work(main, 64));
+    trace_worker_drain(main);
+    if (trace_take_shared(main, main))
+      continue;
     uint32_t state = gc_atomic_load(&tracer->state);
+    if (state != (TRACER_OPEN | 1) && trace_find_work(main, 64))
+      continue;
+    state = gc_atomic_load(&tracer->state);
     if (state == (TRACER_OPEN | 1)) {
       uint32_t expected = state;
       if (gc_atomic_cmpxchg_strong(&tracer->state, &expected, 0u))
@@ -494,7 +515,15 @@ tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
     worker->steal_seed = i * 2654435761u + 1;
     nofl_allocator_init(&worker->target, NOFL_CLASS_ORDINARY);
   }
-  return 1;
+  return trace_stack_grow(&tracer->workers[0]);
+}
+
+/* Stress: let private stacks have at most LIMIT items.  After tracer_init.  */
+static void
+tracer_limit_stacks(struct gc_tracer *tracer, size_t limit) {
+  tracer->stack_limit = limit;
+  if (limit && limit < tracer->workers[0].capacity)
+    tracer->workers[0].capacity = limit;
 }
 
 /* Start of a collection.  */
@@ -535,9 +564,11 @@ tracer_trim(struct gc_tracer *tracer) {
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
     if (worker->capacity > 16 * TRACER_INITIAL_STACK_SIZE) {
-      gc_platform_release(worker->stack, worker->capacity * sizeof(uintptr_t));
-      worker->stack = NULL;
-      worker->capacity = worker->bottom = worker->top = 0;
+      size_t keep = TRACER_INITIAL_STACK_SIZE * sizeof(uintptr_t);
+      gc_platform_release((char*)worker->stack + keep,
+                          worker->capacity * sizeof(uintptr_t) - keep);
+      worker->capacity = TRACER_INITIAL_STACK_SIZE;
+      worker->bottom = worker->top = 0;
     }
   }
 }

@@ -55,7 +55,11 @@ struct gc_heap {
   struct fake_header **shared;
   size_t shared_count, shared_capacity;
   int idle;
-  int failed;
+
+  /* If set, called when a weak edge was found to refer to an object that is not
+     live, before the caller gets to know.  */
+  void (*on_white)(struct gc_heap *heap, struct gc_ref ref);
+  void *on_white_data;
 
   /* Of the last collection.  */
   size_t killed;
@@ -214,6 +218,8 @@ fake_visit_weak(struct gc_edge edge, struct gc_heap *heap) {
     fake_maybe_yield(heap, &rng);
     switch (state) {
     case FAKE_WHITE:
+      if (heap->on_white)
+        heap->on_white(heap, ref);
       return 0;
     case FAKE_MARKED:
       return 1;

@@ -506,6 +506,46 @@ test_table_cannot_grow(void **state) {
 
 /* ---- Races of the eager phase ---- */
 
+/* As another worker might: mark the key that was just found not to be live, and
+   look it up.  */
+static void
+mark_behind_the_back(struct gc_heap *heap, struct gc_ref key) {
+  struct gc_ref *found = heap->on_white_data;
+  struct fake_worker worker = { .heap = heap, .rng = 1 };
+  if (!gc_pending_ephemerons_eager(heap->pending))
+    return;
+  heap->on_white = NULL;
+  *found = key;
+  fake_visit(gc_edge(found), heap, &worker);
+  free(worker.grey);
+}
+
+/* In the eager phase, the key is marked and looked up between the test of the
+   key and the publication of the ephemeron.  */
+static void
+test_key_marked_before_publication(void **state) {
+  (void)state;
+  for (int moving = 0; moving < 2; moving++) {
+    struct gc_heap *heap = make_heap();
+    struct gc_ref roots[2], holder = make_object(heap), found = gc_ref_null();
+    heap->moving = moving;
+    make_eager_entrance(heap, roots, holder);
+    struct gc_ref value = make_object(heap);
+    *field(holder, 0) =
+      fake_ref(make_ephemeron(heap, make_object(heap), value));
+    heap->on_white = mark_behind_the_back;
+    heap->on_white_data = &found;
+    collect(heap, roots, 2);
+    assert_int_equal(heap->killed, 0);
+    holder = gc_ephemeron_value((struct gc_ephemeron *)gc_ref_value(roots[1]));
+    struct gc_ephemeron *e =
+      (struct gc_ephemeron *)gc_ref_value(*field(holder, 0));
+    assert_ref_equal(gc_ephemeron_key(e), found);
+    assert_false(gc_ref_is_null(gc_ephemeron_value(e)));
+    free_heap(heap);
+  }
+}
+
 /* Many small structures, each with an ephemeron and its key on different paths
    that are found at about the same time in the eager phase.  Every key is
    live, so that each ephemeron that dies is a lost wake-up.  */
@@ -836,6 +876,23 @@ test_inspection(void **state) {
   free_heap(heap);
 }
 
+/* Whoever visits it again in the same collection finds nothing to do.  */
+static void
+test_traced_once(void **state) {
+  (void)state;
+  struct gc_heap *heap = make_heap();
+  struct edge_count n = { 0 };
+  struct gc_ephemeron *e = make_ephemeron(heap, gc_ref(1), make_object(heap));
+  gc_pending_ephemerons_prepare(heap->pending);
+  gc_trace_ephemeron(e, count_edge, heap, &n);
+  gc_trace_ephemeron(e, count_edge, heap, &n);
+  assert_int_equal(n.count, 1);
+  heap->epoch++;
+  gc_trace_ephemeron(e, count_edge, heap, &n);
+  assert_int_equal(n.count, 2);
+  free_heap(heap);
+}
+
 int
 main(int argc, char **argv) {
   if (argc > 1)
@@ -857,9 +914,11 @@ main(int argc, char **argv) {
 #ifdef GC_FAULT_INJECTION
     cmocka_unit_test(test_table_cannot_grow),
 #endif
+    cmocka_unit_test(test_key_marked_before_publication),
     cmocka_unit_test(test_no_lost_wakeup),
     cmocka_unit_test(test_random_graphs),
     cmocka_unit_test(test_inspection),
+    cmocka_unit_test(test_traced_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

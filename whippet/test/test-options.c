@@ -180,8 +180,8 @@ static void test_parse_size(void **state) {
     assert_int_equal(options->common.heap_size, good[i].value);
   }
   static const char *const bad[] = {
-      "",   "k",   "-1", "+1",   " 1", "1 ", "1kk",
-      "1b", "1kb", "1.", "1.5m", "x",  "1p", "18446744073709551616",
+      "",    "k",        "-1", "+1",   " 1", "1 ", "1kk",
+      "1b",  "1kb",      "1.", "1.5m", "x",  "1p", "18446744073709551616",
       "-1k", "16777216t"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
     assert_false(parse(GC_OPTION_HEAP_SIZE, bad[i]));

@@ -16,11 +16,15 @@
 
 #include <cmocka.h>
 
-/* How F (DATA) ends in a process of its own: the status of waitpid.  */
+/* How F (DATA) ends in a process of its own: the status of waitpid.  The test
+   framework's signal handlers would go on with the next test there.  */
 static inline int unit_run_in_child(void (*f)(void *data), void *data) {
   fflush(NULL);
   pid_t pid = fork();
   if (pid == 0) {
+    static const int caught[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS};
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+      signal(caught[i], SIG_DFL);
     f(data);
     _exit(0);
   }

@@ -136,8 +136,8 @@ heap_fix_ambiguous_referents(struct gc_heap *heap) {
 
 /* The referents of pinned roots are marked before anything may move, without
    tracing further; then the blocks to evacuate are chosen.  */
-static void
-heap_start_evacuation(struct gc_heap *heap, int explicit_request) {
+static size_t
+heap_start_evacuation(struct gc_heap *heap, size_t max_survivors) {
   struct gc_tracer *tracer = &heap->tracer;
   struct trace_worker *worker = &tracer->workers[0];
   worker->parallel = 0;
@@ -147,11 +147,10 @@ heap_start_evacuation(struct gc_heap *heap, int explicit_request) {
   trace_flush_pending_edges(worker);
   tracer_clear_roots(tracer);
   heap_fix_ambiguous_referents(heap);
-  size_t max = explicit_request || heap->stress.compact
-    ? NOFL_GRANULES_PER_BLOCK : MMC_SPARSE_GRANULES;
-  size_t candidates = nofl_space_start_evacuation(&heap->space, max);
-  heap->statistics.blocks_evacuation_candidates += candidates;
+  size_t candidates =
+    nofl_space_start_evacuation(&heap->space, max_survivors);
   tracer_set_evacuating(tracer, heap->space.evacuating);
+  return candidates;
 }
 
 static void
@@ -183,12 +182,14 @@ heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   }
 }
 
-static void
+/* Returns the number of blocks chosen to be evacuated.  */
+static size_t
 heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
-               int explicit_request) {
+               size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
+  size_t candidates = 0;
   if (kind == GC_COLLECTION_COMPACTING)
-    heap_start_evacuation(heap, explicit_request);
+    candidates = heap_start_evacuation(heap, max_survivors);
   else
     heap_add_pinned_roots(heap);
   heap_add_roots(heap, kind);
@@ -205,6 +206,7 @@ heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   heap_trace_finalizers(heap, is_minor);
   gc_sweep_pending_ephemerons(heap);
   HEAP_EVENT(heap, finalizers_traced);
+  return candidates;
 }
 
 /* Add up what the workers did; returns bytes traced.  */
@@ -283,15 +285,11 @@ heap_satisfy_request(struct gc_heap *heap, struct mmc_request *request) {
   }
 }
 
-/* The stopped part.  */
+/* One cycle of KIND.  No allocator holds a block and all blocks are swept.
+   MAX_SURVIVORS: fuller blocks are not evacuated.  */
 static void
-heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
-                     struct mmc_request *request) {
-  heap->space.collecting = 1;
-  heap_finish_allocators(heap);
-  nofl_space_finish_sweeping(&heap->space);
-  enum gc_collection_kind kind =
-    heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+heap_collect_cycle(struct gc_heap *heap, enum gc_collection_kind kind,
+                   size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t old_live = is_minor ? heap->live_bytes : 0;
   heap->last_kind = kind;
@@ -299,8 +297,6 @@ heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
   heap_record_collection(heap, kind);
   HEAP_EVENT(heap, prepare_gc, kind, heap_allocation_counter(heap));
   HEAP_EVENT(heap, live_data_size, heap->live_bytes);
-  if (GC_UNLIKELY(heap->stress.verify))
-    heap_verify_blocks(heap);
 
   nofl_space_start_gc(&heap->space, kind);
   large_space_start_gc(&heap->large, is_minor);
@@ -309,7 +305,7 @@ heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
   tracer_prepare(&heap->tracer);
 
   uint64_t start = gc_platform_monotonic_nanoseconds();
-  heap_trace_all(heap, kind, requested == GC_COLLECTION_COMPACTING);
+  size_t candidates = heap_trace_all(heap, kind, max_survivors);
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
   size_t traced = heap_finish_workers(heap);
@@ -320,15 +316,45 @@ heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
   nofl_space_discharge_large(&heap->space, freed);
   heap->live_large_bytes = large_space_live_bytes(&heap->large);
   heap->live_bytes = old_live + traced;
-  heap->statistics.blocks_evacuated_empty +=
-    nofl_space_finish_gc(&heap->space, kind);
+  size_t emptied = nofl_space_finish_gc(&heap->space, kind);
+  heap->statistics.blocks_evacuation_candidates += candidates;
+  heap->statistics.blocks_evacuated_empty += emptied;
+  if (kind == GC_COLLECTION_COMPACTING)
+    heap_schedule_compaction(heap, candidates, emptied);
   gc_extern_space_finish_gc(heap->extern_space, is_minor);
   heap_forget_remembered_edges(heap);
   heap_update_rates(heap, trace_nsec, traced);
+  heap->epoch++;
+}
+
+/* The stopped part.  A compaction that finds too few free blocks to copy to is
+   preceded by a cycle that only marks: then all garbage has been found, and the
+   number of survivors in each block is exact.  */
+static void
+heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
+                     struct mmc_request *request) {
+  struct nofl_space *space = &heap->space;
+  space->collecting = 1;
+  heap_finish_allocators(heap);
+  nofl_space_finish_sweeping(space);
+  if (GC_UNLIKELY(heap->stress.verify))
+    heap_verify_blocks(heap);
+  enum gc_collection_kind kind =
+    heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+  if (kind == GC_COLLECTION_COMPACTING) {
+    size_t max = requested == GC_COLLECTION_COMPACTING || heap->stress.compact
+      ? NOFL_GRANULES_PER_BLOCK : MMC_SPARSE_GRANULES;
+    if (nofl_space_lacks_targets(space, max)) {
+      heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
+      nofl_space_finish_sweeping(space);
+    }
+    heap_collect_cycle(heap, kind, max);
+  } else {
+    heap_collect_cycle(heap, kind, 0);
+  }
   heap->counter_at_last_gc = heap_allocation_counter(heap);
   heap_apply_sizing_policy(heap);
-  heap->epoch++;
-  heap->space.collecting = 0;
+  space->collecting = 0;
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   heap_satisfy_request(heap, request);

@@ -119,6 +119,10 @@ struct gc_heap {
   /* Collections started whose kind is at least the index; only grows.  */
   uint64_t started[GC_COLLECTION_COMPACTING + 1];
   uint32_t epoch;
+  /* No compaction by choice before this epoch, and how long to wait after the
+     next one.  */
+  uint32_t next_compaction;
+  uint32_t compaction_interval;
   enum gc_collection_kind last_kind;
   uint8_t collected_before;
   /* A remembered edge could not be recorded.  */

@@ -20,7 +20,12 @@
 #define MMC_RESERVE_PER_CENT 2
 /* Thresholds of the decision table.  */
 #define MMC_FRAGMENTATION_TO_COMPACT 0.10
-#define MMC_FRAGMENTATION_TO_GO_ON 0.05
+/* Mean size of holes, in granules, below which allocation is slow.  */
+#define MMC_SMALL_HOLE_GRANULES 24
+/* Collections between compactions that nobody asked for.  The interval doubles
+   when one gains little.  */
+#define MMC_MIN_COMPACTION_INTERVAL 8
+#define MMC_MAX_COMPACTION_INTERVAL 128
 #define MMC_MIN_MAJOR_YIELD 0.05
 /* Compactions that nobody asked for leave blocks alone that are fuller.  */
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
@@ -185,6 +190,39 @@ heap_yield(struct gc_heap *heap) {
   return 1.0 - (double)heap->live_bytes / budget;
 }
 
+/* Did mutators get most of their memory in small pieces?  */
+static int
+heap_has_small_holes(struct gc_heap *heap) {
+  struct nofl_space *space = &heap->space;
+  size_t bytes = space->swept_hole_granules << NOFL_GRANULE_SIZE_LOG_2;
+  return bytes > space->budget_bytes / 8
+    && space->swept_hole_granules
+       < space->swept_holes * MMC_SMALL_HOLE_GRANULES;
+}
+
+static int
+heap_should_compact(struct gc_heap *heap) {
+  return NOFL_MOVES && (int32_t)(heap->epoch - heap->next_compaction) >= 0
+    && (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT
+        || heap_has_small_holes(heap));
+}
+
+/* Of CANDIDATES blocks, EMPTIED became empty.  */
+static void
+heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
+                         size_t emptied) {
+  uint32_t interval = heap->compaction_interval;
+  int useful = emptied * 2 > candidates
+    && emptied * 16 > heap->space.used_blocks;
+  interval = useful ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
+  if (interval < MMC_MIN_COMPACTION_INTERVAL)
+    interval = MMC_MIN_COMPACTION_INTERVAL;
+  if (interval > MMC_MAX_COMPACTION_INTERVAL)
+    interval = MMC_MAX_COMPACTION_INTERVAL;
+  heap->compaction_interval = interval;
+  heap->next_compaction = heap->epoch + interval;
+}
+
 static enum gc_collection_kind
 heap_major_or_minor(struct gc_heap *heap) {
   if (!GC_GENERATIONAL || heap->minor_impossible)
@@ -207,8 +245,6 @@ heap_major_or_minor(struct gc_heap *heap) {
 static enum gc_collection_kind
 heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
                  size_t large_request) {
-  double fragmentation = heap_fragmentation(heap);
-  int was_compacting = heap->last_kind == GC_COLLECTION_COMPACTING;
   if (requested != GC_COLLECTION_ANY) {
     if (requested == GC_COLLECTION_MINOR
         && (!GC_GENERATIONAL || !heap->collected_before
@@ -220,8 +256,7 @@ heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
     return GC_COLLECTION_MAJOR;
   if (large_request && GC_GENERATIONAL)
     return GC_COLLECTION_MAJOR;
-  if (fragmentation > MMC_FRAGMENTATION_TO_COMPACT
-      || (was_compacting && fragmentation >= MMC_FRAGMENTATION_TO_GO_ON))
+  if (heap_should_compact(heap))
     return GC_COLLECTION_COMPACTING;
   return heap_major_or_minor(heap);
 }

@@ -139,9 +139,13 @@ heap_release(struct gc_heap *heap) {
     gc_free_finalizer_state(heap->finalizers);
   if (heap->pending_ephemerons)
     gc_free_pending_ephemerons(heap->pending_ephemerons);
-  if (tracer->workers)
+  if (tracer->workers) {
+    struct trace_worker *main = &tracer->workers[0];
+    if (main->stack)
+      gc_platform_release(main->stack, main->capacity * sizeof(uintptr_t));
     gc_platform_release(tracer->workers,
                         tracer->parallelism * sizeof(*tracer->workers));
+  }
   if (tracer->root_capacity)
     gc_platform_release(tracer->roots,
                         tracer->root_capacity * sizeof(*tracer->roots));
@@ -532,7 +536,8 @@ mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
   size_t granules = nofl_size_to_granules(bytes);
   struct nofl_allocator *a = mutator_allocator(mut, kind);
   size_t size = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (a->limit - a->alloc < size) {
+  if (a->limit - a->alloc < size
+      && !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
     struct mmc_request request = { .allocator = a, .granules = granules };
     if (!mutator_satisfy(mut, &request))
       return NULL;

@@ -20,6 +20,8 @@
 #define NOFL_CLEAR_AHEAD ((uintptr_t)4096)
 /* A tail of at least this many granules makes a block partly full.  */
 #define NOFL_MIN_TAIL_GRANULES 32
+/* Smaller leftovers are not remembered.  */
+#define NOFL_MIN_KEPT_GRANULES 8
 /* Generational: a swept block with fewer free granules is promoted.  */
 #define NOFL_PROMOTION_GRANULES (NOFL_GRANULES_PER_BLOCK / 20)
 
@@ -47,6 +49,8 @@ struct nofl_allocator {
   uintptr_t counted;           /* allocation is counted up to here */
   struct nofl_block *block;    /* being swept, or NULL */
   size_t sweep;                /* next granule of it to sweep */
+  /* Granules of the block that survivors occupy, a bit for each.  */
+  uint64_t occupied[NOFL_GRANULES_PER_BLOCK / 64];
   /* Not yet added to the space's counters.  */
   size_t allocated_granules;
   size_t abandoned_granules;   /* on the hole set, modulo 2^n */
@@ -143,25 +147,26 @@ nofl_allocator_flush_counts(struct nofl_space *space,
   }
 }
 
-/* Remember a hole that is too small for the request at hand.  Until it is used
+/* Remember a hole that is too small for the request at hand, unless it is so
+   small that finding it again would cost more than it gains.  Until it is used
    it counts as fragmentation.  */
 static inline void
 nofl_allocator_keep_hole(struct nofl_allocator *a, uintptr_t addr,
                          size_t granules) {
-  nofl_hole_set_push(&a->holes, addr, granules);
   a->abandoned_granules += granules;
+  if (granules >= NOFL_MIN_KEPT_GRANULES) {
+    nofl_block_of(addr)->flags &= ~NOFL_BLOCK_ZERO;
+    nofl_hole_set_push(&a->holes, addr, granules);
+  }
 }
 
-/* Stop using the current hole.  Its rest is remembered in the allocator's hole
-   set, unless KEEP is 0.  */
+/* Stop using the current hole.  Its rest is kept, unless KEEP is 0.  */
 static void
 nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
   nofl_allocator_count(a);
   size_t rest = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
-  if (rest && keep) {
-    nofl_block_of(a->alloc)->flags &= ~NOFL_BLOCK_ZERO;
+  if (rest && keep)
     nofl_allocator_keep_hole(a, a->alloc, rest);
-  }
   a->alloc = a->limit = a->hole_end = a->counted = 0;
 }
 
@@ -193,42 +198,82 @@ nofl_allocator_enter_hole(struct nofl_allocator *a, uintptr_t start,
   a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
 }
 
-/* Find the next hole of BLOCK at or after granule *SWEEP, make its metadata
-   clean, and advance *SWEEP past it.  Returns its size in granules and stores
-   its first granule to *START; 0 at the end of the block.  */
-static size_t
-nofl_block_next_hole(struct nofl_space *space, struct nofl_block *block,
-                     size_t *sweep, size_t *start) {
-  uint8_t *meta = nofl_block_metadata(block);
+/* First granule at or after G whose bit in MAP differs from the low bit of
+   FLIP, which is all ones or all zeros; or the number of granules.  */
+static inline size_t
+nofl_map_find(const uint64_t *map, size_t g, uint64_t flip) {
+  if (g >= NOFL_GRANULES_PER_BLOCK)
+    return NOFL_GRANULES_PER_BLOCK;
+  size_t i = g / 64;
+  uint64_t word = (map[i] ^ flip) & (~(uint64_t)0 << (g % 64));
+  while (!word) {
+    if (++i == NOFL_GRANULES_PER_BLOCK / 64)
+      return NOFL_GRANULES_PER_BLOCK;
+    word = map[i] ^ flip;
+  }
+  return i * 64 + __builtin_ctzll(word);
+}
+
+static inline void
+nofl_clear_metadata(uint8_t *meta, size_t count) {
+  if (count > 16) {
+    memset(meta, 0, count);
+    return;
+  }
+  for (size_t i = 0; i < count; i++)
+    meta[i] = 0;
+}
+
+/* Begin to sweep the allocator's block: find out what survivors occupy.  */
+static void
+nofl_allocator_start_sweep(struct nofl_space *space,
+                           struct nofl_allocator *a) {
+  struct nofl_block *block = a->block;
+  const uint8_t *meta = nofl_block_metadata(block);
   uint8_t mark = space->survivor_mark;
-  size_t g = *sweep;
-  while (g < NOFL_GRANULES_PER_BLOCK) {
-    if ((meta[g] & NOFL_STATE_MASK) == mark) {
-      g += nofl_object_granules(meta + g, NOFL_GRANULES_PER_BLOCK - g);
-      continue;
-    }
-    size_t size = nofl_find_state(meta + g, NOFL_GRANULES_PER_BLOCK - g, mark);
-    memset(meta + g, 0, size);
+  unsigned inside = 0;
+  for (size_t i = 0; i < NOFL_GRANULES_PER_BLOCK / 64; i++)
+    a->occupied[i] = nofl_granules_in_state(meta + i * 64, mark, &inside);
+  GC_ASSERT(!inside);
+  block->hole_count = 0;
+  block->hole_granules = 0;
+  block->flags &= ~NOFL_BLOCK_ZERO;
+  a->sweep = 0;
+}
+
+/* Find the next hole of the block that is being swept and make its metadata
+   clean.  Returns its size in granules and stores its first granule to *START;
+   0 at the end of the block.  */
+static inline size_t
+nofl_allocator_sweep_hole(struct nofl_space *space, struct nofl_allocator *a,
+                          size_t *start) {
+  struct nofl_block *block = a->block;
+  size_t g = nofl_map_find(a->occupied, a->sweep, ~(uint64_t)0);
+  size_t size = 0;
+  a->sweep = NOFL_GRANULES_PER_BLOCK;
+  if (g < NOFL_GRANULES_PER_BLOCK) {
+    a->sweep = nofl_map_find(a->occupied, g, 0);
+    size = a->sweep - g;
+    nofl_clear_metadata(nofl_block_metadata(block) + g, size);
     if (GC_UNLIKELY(space->poison))
       memset((void*)(nofl_block_start(block) + g * NOFL_GRANULE_SIZE), 0xda,
              size * NOFL_GRANULE_SIZE);
     block->hole_count++;
     block->hole_granules += size;
     *start = g;
-    *sweep = g + size;
-    /* Release: the metadata below is clean.  */
-    gc_atomic_store(&block->swept_granules, (uint16_t)*sweep);
-    return size;
   }
-  *sweep = g;
-  gc_atomic_store(&block->swept_granules, (uint16_t)NOFL_GRANULES_PER_BLOCK);
-  return 0;
+  /* Release: the metadata below is clean.  */
+  gc_atomic_store(&block->swept_granules, (uint16_t)a->sweep);
+  return size;
 }
 
-static inline void
-nofl_block_start_sweep(struct nofl_block *block) {
-  block->hole_count = 0;
-  block->hole_granules = 0;
+/* Sweep the rest of the block without allocating in it.  */
+static void
+nofl_allocator_finish_sweep(struct nofl_space *space,
+                            struct nofl_allocator *a) {
+  size_t start;
+  while (nofl_allocator_sweep_hole(space, a, &start))
+    continue;
 }
 
 /* BLOCK has been swept to its end and is used up.  */
@@ -239,13 +284,13 @@ nofl_block_retire(struct nofl_block *block) {
     ? NOFL_PLACE_PROMOTED : NOFL_PLACE_FULL;
 }
 
-/* Sweep the rest of BLOCK without allocating in it.  */
+/* Sweep BLOCK, which no allocator holds.  */
 static void
-nofl_block_finish_sweep(struct nofl_space *space, struct nofl_block *block,
-                        size_t sweep) {
-  size_t start;
-  while (nofl_block_next_hole(space, block, &sweep, &start))
-    continue;
+nofl_block_sweep(struct nofl_space *space, struct nofl_block *block) {
+  struct nofl_allocator sweeper;
+  sweeper.block = block;
+  nofl_allocator_start_sweep(space, &sweeper);
+  nofl_allocator_finish_sweep(space, &sweeper);
 }
 
 /* Sweep every block that still waits for it.  By any number of threads.  */
@@ -254,9 +299,7 @@ nofl_space_finish_sweeping(struct nofl_space *space) {
   for (int class = 0; class < NOFL_CLASS_COUNT; class++) {
     struct nofl_block *block;
     while ((block = nofl_space_pop_to_sweep(space, class))) {
-      nofl_block_start_sweep(block);
-      nofl_block_finish_sweep(space, block, 0);
-      block->flags &= ~NOFL_BLOCK_ZERO;
+      nofl_block_sweep(space, block);
       nofl_block_retire(block);
     }
   }
@@ -268,7 +311,7 @@ nofl_allocator_next_hole(struct nofl_space *space, struct nofl_allocator *a,
                          size_t granules) {
   size_t start, size;
   uintptr_t base = nofl_block_start(a->block);
-  while ((size = nofl_block_next_hole(space, a->block, &a->sweep, &start))) {
+  while ((size = nofl_allocator_sweep_hole(space, a, &start))) {
     uintptr_t addr = base + start * NOFL_GRANULE_SIZE;
     if (size >= granules) {
       nofl_allocator_enter_hole(a, addr, size);
@@ -276,6 +319,10 @@ nofl_allocator_next_hole(struct nofl_space *space, struct nofl_allocator *a,
     }
     nofl_allocator_keep_hole(a, addr, size);
   }
+  gc_atomic_fetch_add_relaxed(&space->swept_holes,
+                              (size_t)a->block->hole_count);
+  gc_atomic_fetch_add_relaxed(&space->swept_hole_granules,
+                              (size_t)a->block->hole_granules);
   nofl_block_retire(a->block);
   nofl_allocator_flush_counts(space, a);
   a->block = NULL;
@@ -301,10 +348,8 @@ nofl_allocator_sweep_block(struct nofl_space *space, struct nofl_allocator *a,
   struct nofl_block *block = nofl_space_pop_to_sweep(space, a->class);
   if (!block)
     return -1;
-  nofl_block_start_sweep(block);
-  block->flags &= ~NOFL_BLOCK_ZERO;
   a->block = block;
-  a->sweep = 0;
+  nofl_allocator_start_sweep(space, a);
   return nofl_allocator_next_hole(space, a, granules);
 }
 
@@ -394,7 +439,7 @@ nofl_allocator_finish(struct nofl_space *space, struct nofl_allocator *a) {
   if (block) {
     size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
     int at_end = a->hole_end == nofl_block_end(block);
-    nofl_block_finish_sweep(space, block, a->sweep);
+    nofl_allocator_finish_sweep(space, a);
     if (at_end && tail >= NOFL_MIN_TAIL_GRANULES && !space->collecting) {
       nofl_allocator_count(a);
           nofl_space_add_partly_full(space, block, tail);

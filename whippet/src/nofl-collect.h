@@ -120,7 +120,7 @@ struct nofl_candidates {
 
 static inline int
 nofl_block_can_be_evacuated(const struct nofl_block *block) {
-  return block->place == NOFL_PLACE_FULL
+  return !nofl_block_is_empty(block)
     && block->class == NOFL_CLASS_ORDINARY;
 }
 
@@ -146,6 +146,20 @@ nofl_flag_candidate(struct nofl_space *space, struct nofl_block *block,
     block->flags |= NOFL_BLOCK_EVACUATE;
     candidates->flagged++;
   }
+}
+
+/* Would copying the survivors of all blocks with at most MAX_SURVIVORS granules
+   of them need more room than there is?  */
+static int
+nofl_space_lacks_targets(struct nofl_space *space, size_t max_survivors) {
+  struct nofl_candidates candidates = { { 0, }, 0 };
+  nofl_visit_blocks(space, nofl_count_candidate, &candidates);
+  size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
+  size_t need = 0;
+  for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++)
+    if (i * NOFL_HISTOGRAM_GRANULES <= max_survivors)
+      need += candidates.counts[i] * i * NOFL_HISTOGRAM_GRANULES;
+  return need > room;
 }
 
 /* Choose what to evacuate: the blocks with the fewest survivors, as many as the
@@ -192,9 +206,7 @@ nofl_finish_block(struct nofl_space *space, struct nofl_block *block,
     /* Nearly all survivors: make it clean now, so that it need not be swept
        before the next full collection.  */
     GC_ASSERT(finish->minor);
-    nofl_block_start_sweep(block);
-    nofl_block_finish_sweep(space, block, 0);
-    block->flags &= ~NOFL_BLOCK_ZERO;
+    nofl_block_sweep(space, block);
     block->place = NOFL_PLACE_OLD;
     return;
   default:
@@ -220,6 +232,8 @@ nofl_space_finish_gc(struct nofl_space *space, enum gc_collection_kind kind) {
   nofl_visit_blocks(space, nofl_finish_block, &finish);
   space->allocated_granules = 0;
   space->abandoned_granules = 0;
+  space->swept_holes = 0;
+  space->swept_hole_granules = 0;
   return finish.evacuated_empty;
 }
 

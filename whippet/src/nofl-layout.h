@@ -281,6 +281,36 @@ nofl_find_any_state(const uint8_t *bytes, size_t limit) {
   return limit;
 }
 
+/* Gather the high bits of the eight bytes of WORD.  */
+static inline uint64_t
+nofl_gather_high_bits(uint64_t word) {
+  return ((word >> 7) * 0x0102040810204080u) >> 56;
+}
+
+/* Which of 64 granules belong to objects in STATE?  Bit I of the result is for
+   the granule of BYTES[I].  *INSIDE is 1 if such an object reaches in from
+   before, and is set to whether one reaches beyond.
+
+   S: starts of such objects; E: ends of any.  Adding S to the complement of E
+   carries each start up to its end, which gives the ends L that count; the
+   granules between are then (2L - S), since the objects are disjoint.  */
+static inline uint64_t
+nofl_granules_in_state(const uint8_t *bytes, uint8_t state, unsigned *inside) {
+  uint64_t starts = 0, ends = 0;
+  for (unsigned i = 0; i < 64; i += 8) {
+    uint64_t word = nofl_load_word(bytes + i);
+    starts |= nofl_gather_high_bits(nofl_match_state(word, state)) << i;
+    ends |= nofl_gather_high_bits((word << 2) & NOFL_BROADCAST(0x80)) << i;
+  }
+  if (*inside)
+    starts |= 1;
+  uint64_t sum;
+  /* A carry out of the word is an object whose end lies beyond.  */
+  *inside = __builtin_add_overflow(~ends, starts, &sum);
+  uint64_t live_ends = sum & ends;
+  return (live_ends << 1) - starts;
+}
+
 /* Granules of the object whose first metadata byte is BYTES[0].  The end bit
    is there by construction; LIMIT bounds the scan.  */
 static inline size_t

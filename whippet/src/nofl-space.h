@@ -70,6 +70,8 @@ struct nofl_space {
      for some request and are not in use.  */
   size_t allocated_granules;
   size_t abandoned_granules;
+  size_t swept_holes;
+  size_t swept_hole_granules;
   /* Since the heap was made.  */
   uint64_t total_allocated_granules;
 };

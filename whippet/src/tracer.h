@@ -366,7 +366,7 @@ tracer_thread(void *data) {
       worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
       do
         trace_worker_drain(worker);
-      while (trace_find_work(worker, 64));
+      while (trace_find_work(worker, 32));
       tracer_leave(tracer);
     }
     gc_atomic_fetch_add_relaxed(&tracer->parked, 1u);
@@ -417,7 +417,7 @@ tracer_trace(struct gc_tracer *tracer) {
     if (trace_take_shared(main, main))
       continue;
     uint32_t state = gc_atomic_load(&tracer->state);
-    if (state != (TRACER_OPEN | 1) && trace_find_work(main, 64))
+    if (state != (TRACER_OPEN | 1) && trace_find_work(main, 32))
       continue;
     state = gc_atomic_load(&tracer->state);
     if (state == (TRACER_OPEN | 1)) {

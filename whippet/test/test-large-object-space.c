@@ -2,11 +2,9 @@
 /* Unit tests of large-object-space.h and gc-edge-set.h: single behaviours, then
    random operations against a shadow of all objects.
 
-   The seed of a random run is printed; the argument of the program sets it.  */
-
-#ifndef GC_GENERATIONAL
-#define GC_GENERATIONAL 1
-#endif
+   The seed of a random run is printed; the argument of the program sets it.
+   The environment variable GC_TEST_QUICK makes the runs fewer.  */
+/* Collectors: mmc generational-mmc */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -560,7 +558,8 @@ test_random_operations(void **state) {
   (void)state;
   static const size_t sizes[] = { 4 * MIB, 16 * MIB, 64 * MIB, 1024 * MIB };
   print_message("seed %llu\n", (unsigned long long)seed);
-  for (unsigned i = 0; i < 40; i++)
+  unsigned runs = getenv("GC_TEST_QUICK") ? 8 : 40;
+  for (unsigned i = 0; i < runs; i++)
     run_model(seed + i, sizes[i % 4], 500);
 }
 

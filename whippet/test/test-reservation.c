@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* Unit tests of gc-reservation.h.  */
+/* Collectors: mmc */
 
 #include <setjmp.h>
 #include <stdarg.h>

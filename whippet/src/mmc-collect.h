@@ -302,7 +302,7 @@ heap_collect_cycle(struct gc_heap *heap, enum gc_collection_kind kind,
   large_space_start_gc(&heap->large, is_minor);
   gc_extern_space_start_gc(heap->extern_space, is_minor);
   gc_pending_ephemerons_prepare(heap->pending_ephemerons);
-  tracer_prepare(&heap->tracer);
+  tracer_prepare(&heap->tracer, &heap->space);
 
   uint64_t start = gc_platform_monotonic_nanoseconds();
   size_t candidates = heap_trace_all(heap, kind, max_survivors);

@@ -27,9 +27,17 @@ trace_count(struct trace_worker *worker, size_t bytes) {
   worker->bytes_traced += bytes;
 }
 
-/* ADDR in the nofl space is newly marked.  */
-static inline void
-trace_push_nofl(struct trace_worker *worker, uintptr_t addr) {
+/* Is ADDR in the nofl space?  While slabs are added, which only evacuation does,
+   the worker's copy of the extent lags behind.  */
+static inline int
+trace_nofl_contains(struct trace_worker *worker, uintptr_t addr) {
+  return addr - worker->space_base < worker->space_extent;
+}
+
+/* An object in the nofl space is newly marked, which has other things to trace
+   than precise edges.  */
+static void GC_NEVER_INLINE
+trace_push_unusual(struct trace_worker *worker, uintptr_t addr) {
   switch (nofl_object_trace_kind(addr)) {
   case NOFL_KIND_PRECISE:
     trace_push(worker, addr | TRACE_PRECISE);
@@ -41,6 +49,15 @@ trace_push_nofl(struct trace_worker *worker, uintptr_t addr) {
     trace_push(worker, addr | TRACE_CONSERVATIVE);
     break;
   }
+}
+
+/* ADDR in the nofl space, whose metadata byte was BYTE, is newly marked.  */
+static inline void
+trace_push_nofl(struct trace_worker *worker, uintptr_t addr, uint8_t byte) {
+  if (GC_LIKELY(!(byte & NOFL_KIND_MASK)))
+    trace_push(worker, addr | TRACE_PRECISE);
+  else
+    trace_push_unusual(worker, addr);
 }
 
 static void
@@ -81,28 +98,6 @@ trace_mark_large(struct trace_worker *worker, uintptr_t addr) {
 }
 
 static void GC_NEVER_INLINE
-trace_visit_foreign(struct trace_worker *worker, uintptr_t addr) {
-  struct gc_heap *heap = worker->heap;
-  if (large_space_contains(&heap->large, addr))
-    trace_mark_large(worker, addr);
-  else if (gc_extern_space_visit(heap->extern_space, gc_ref(addr)))
-    trace_push(worker, addr | TRACE_EXTERN);
-}
-
-/* Mark the object at ADDR in the nofl space where it is.  */
-static inline void
-trace_mark_nofl(struct trace_worker *worker, uintptr_t addr) {
-  struct nofl_space *space = &worker->heap->space;
-  int parallel = worker->parallel || worker->evacuating;
-  if (!(GC_PARALLEL && parallel
-        ? nofl_mark_in_place(space, addr, 1)
-        : nofl_mark_in_place(space, addr, 0)))
-    return;
-  trace_push_nofl(worker, addr);
-  trace_resolve_ephemerons(worker, addr);
-}
-
-static void GC_NEVER_INLINE
 trace_evacuate(struct trace_worker *worker, struct gc_edge edge,
                uintptr_t addr) {
   size_t moved = 0;
@@ -112,39 +107,90 @@ trace_evacuate(struct trace_worker *worker, struct gc_edge edge,
     return;
   worker->objects_moved += moved != 0;
   worker->granules_moved += moved;
-  trace_push_nofl(worker, shaded);
+  trace_push_nofl(worker, shaded,
+                  gc_atomic_load_relaxed(nofl_metadata_byte(shaded)));
+  trace_resolve_ephemerons(worker, addr);
+}
+
+static void GC_NEVER_INLINE
+trace_visit_foreign(struct trace_worker *worker, struct gc_edge edge,
+                    uintptr_t addr) {
+  struct gc_heap *heap = worker->heap;
+  if (NOFL_MOVES && GC_UNLIKELY(nofl_space_contains(&heap->space, addr)))
+    /* In a slab that this collection added.  */
+    trace_evacuate(worker, edge, addr);
+  else if (large_space_contains(&heap->large, addr))
+    trace_mark_large(worker, addr);
+  else if (gc_extern_space_visit(heap->extern_space, gc_ref(addr)))
+    trace_push(worker, addr | TRACE_EXTERN);
+}
+
+/* Mark the object at ADDR in the nofl space where it is.  */
+static inline void GC_ALWAYS_INLINE
+trace_mark_nofl(struct trace_worker *worker, uintptr_t addr);
+static inline void
+trace_mark_nofl(struct trace_worker *worker, uintptr_t addr) {
+  struct nofl_space *space = &worker->heap->space;
+  uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
+  if ((byte & NOFL_STATE_MASK) == worker->current_mark)
+    return;
+  if (!(GC_PARALLEL && (worker->parallel || worker->evacuating)
+        ? nofl_mark_in_place(space, addr, 1)
+        : nofl_mark_in_place(space, addr, 0)))
+    return;
+  trace_push_nofl(worker, addr, byte);
   trace_resolve_ephemerons(worker, addr);
 }
 
 /* EDGE holds a reference to the object at ADDR, somewhere.  */
+static inline void GC_ALWAYS_INLINE
+trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr);
 static inline void
 trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr) {
-  if (GC_UNLIKELY(!nofl_space_contains(&worker->heap->space, addr)))
-    trace_visit_foreign(worker, addr);
+  if (GC_UNLIKELY(!trace_nofl_contains(worker, addr)))
+    trace_visit_foreign(worker, edge, addr);
   else if (NOFL_MOVES && GC_UNLIKELY(worker->evacuating))
     trace_evacuate(worker, edge, addr);
   else
     trace_mark_nofl(worker, addr);
 }
 
-static inline void
-trace_oldest_pending_edge(struct trace_worker *worker) {
+/* The same for an edge that does not wait in the queue.  */
+static void GC_NEVER_INLINE
+trace_edge_now(struct trace_worker *worker, struct gc_edge edge,
+               uintptr_t addr) {
+  trace_edge(worker, edge, addr);
+}
+
+static inline struct trace_pending_edge
+trace_take_pending_edge(struct trace_worker *worker) {
   struct trace_pending_edge pending = worker->fifo[worker->fifo_head];
   worker->fifo_head = (worker->fifo_head + 1) & (TRACER_FIFO_SIZE - 1);
   worker->fifo_count--;
+  return pending;
+}
+
+static inline void
+trace_oldest_pending_edge(struct trace_worker *worker) {
+  struct trace_pending_edge pending = trace_take_pending_edge(worker);
   trace_edge(worker, pending.edge, pending.addr);
+}
+
+static void GC_NEVER_INLINE
+trace_make_room(struct trace_worker *worker) {
+  trace_oldest_pending_edge(worker);
 }
 
 static inline void
 trace_enqueue_edge(struct trace_worker *worker, struct gc_edge edge,
                    uintptr_t addr) {
-  __builtin_prefetch((void*)addr);
-  if (GC_LIKELY(nofl_space_contains(&worker->heap->space, addr)))
+  if (GC_LIKELY(trace_nofl_contains(worker, addr)))
     __builtin_prefetch(nofl_metadata_byte(addr), 1);
+  __builtin_prefetch((void*)addr);
   /* Tracing an edge may resolve an ephemeron, whose value takes the slot that
      became free.  */
-  while (worker->fifo_count == TRACER_FIFO_SIZE)
-    trace_oldest_pending_edge(worker);
+  while (GC_UNLIKELY(worker->fifo_count == TRACER_FIFO_SIZE))
+    trace_make_room(worker);
   uint32_t tail = (worker->fifo_head + worker->fifo_count)
     & (TRACER_FIFO_SIZE - 1);
   worker->fifo[tail] = (struct trace_pending_edge) { edge, addr };
@@ -169,7 +215,7 @@ trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
   if (GC_LIKELY(worker->prefetch && !temporary))
     trace_enqueue_edge(worker, edge, gc_ref_value(ref));
   else
-    trace_edge(worker, edge, gc_ref_value(ref));
+    trace_edge_now(worker, edge, gc_ref_value(ref));
 }
 
 /* Ambiguous references.  */
@@ -257,7 +303,7 @@ trace_pinned_root(struct gc_ref ref, struct gc_heap *heap, void *data) {
   if (nofl_space_contains(&heap->space, addr))
     trace_mark_nofl(worker, addr);
   else
-    trace_visit_foreign(worker, addr);
+    trace_visit_foreign(worker, gc_edge(&ref), addr);
 }
 
 /* Grey items.  */

@@ -64,13 +64,20 @@ struct trace_pending_edge {
 };
 
 struct trace_worker {
-  struct gc_heap *heap;
-  struct gc_tracer *tracer;
-  unsigned id;
+  /* Constant during a trace: copies of what each edge needs.  */
+  uintptr_t space_base;
+  size_t space_extent;
+  uint8_t current_mark;
   uint8_t parallel;              /* other workers may be active */
   uint8_t evacuating;
   uint8_t eager_ephemerons;
   uint8_t prefetch;
+  /* Cold end of the frames of the trace: an edge in them is a temporary of
+     the embedder's.  */
+  uintptr_t stack_cold;
+  struct gc_heap *heap;
+  struct gc_tracer *tracer;
+  unsigned id;
 
   /* Private stack: items [bottom, top) of STACK.  */
   uintptr_t *stack;
@@ -81,9 +88,6 @@ struct trace_worker {
   struct trace_pending_edge fifo[TRACER_FIFO_SIZE];
 
   struct nofl_allocator target;
-  /* Cold end of the frames of the trace: an edge in them is a temporary of
-     the embedder's.  */
-  uintptr_t stack_cold;
 
   /* Statistics of this collection.  */
   size_t objects_traced, bytes_traced;
@@ -528,7 +532,7 @@ tracer_limit_stacks(struct gc_tracer *tracer, size_t limit) {
 
 /* Start of a collection.  */
 static void
-tracer_prepare(struct gc_tracer *tracer) {
+tracer_prepare(struct gc_tracer *tracer, const struct nofl_space *space) {
   tracer_clear_roots(tracer);
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
@@ -542,6 +546,9 @@ tracer_prepare(struct gc_tracer *tracer) {
     worker->objects_since_wake = 0;
     worker->evacuating = worker->eager_ephemerons = 0;
     worker->prefetch = tracer->prefetch;
+    worker->space_base = space->base;
+    worker->current_mark = space->current_mark;
+    worker->space_extent = nofl_space_extent(space);
     nofl_allocator_reset(&worker->target);
   }
 }

@@ -30,30 +30,27 @@ struct gc_edge_set {
   pthread_mutex_t lock;
 };
 
-static inline int
-gc_edge_set_init(struct gc_edge_set *set) {
-  *set = (struct gc_edge_set){ 0 };
+static inline int gc_edge_set_init(struct gc_edge_set *set) {
+  *set = (struct gc_edge_set){0};
   return pthread_mutex_init(&set->lock, NULL) == 0;
 }
 
-static inline void
-gc_edge_set_release(struct gc_edge_set *set) {
+static inline void gc_edge_set_release(struct gc_edge_set *set) {
   if (set->slots)
     gc_platform_release(set->slots, set->capacity * sizeof(uintptr_t));
   set->slots = NULL;
   set->capacity = set->count = 0;
 }
 
-static inline void
-gc_edge_set_destroy(struct gc_edge_set *set) {
+static inline void gc_edge_set_destroy(struct gc_edge_set *set) {
   gc_edge_set_release(set);
   pthread_mutex_destroy(&set->lock);
 }
 
 /* The slot that holds ADDR, or the free slot where it belongs.  Some slot is
    free.  */
-static inline uintptr_t*
-gc_edge_set_slot(uintptr_t *slots, size_t capacity, uintptr_t addr) {
+static inline uintptr_t *gc_edge_set_slot(uintptr_t *slots, size_t capacity,
+                                          uintptr_t addr) {
   /* Multiplicative hashing; the high half has the good bits.  */
   uint64_t hash = (addr / sizeof(uintptr_t)) * UINT64_C(0x9e3779b97f4a7c15);
   size_t i = (hash >> 32) & (capacity - 1);
@@ -62,10 +59,9 @@ gc_edge_set_slot(uintptr_t *slots, size_t capacity, uintptr_t addr) {
   return &slots[i];
 }
 
-static inline int
-gc_edge_set_grow(struct gc_edge_set *set) {
+static inline int gc_edge_set_grow(struct gc_edge_set *set) {
   size_t capacity =
-    set->capacity ? set->capacity * 2 : GC_EDGE_SET_MIN_CAPACITY;
+      set->capacity ? set->capacity * 2 : GC_EDGE_SET_MIN_CAPACITY;
   uintptr_t *slots = gc_platform_map(capacity * sizeof(uintptr_t));
   if (!slots)
     return 0;
@@ -80,8 +76,8 @@ gc_edge_set_grow(struct gc_edge_set *set) {
 }
 
 /* Any thread.  Return 0, without adding the edge, if there is no memory.  */
-static inline int
-gc_edge_set_add(struct gc_edge_set *set, struct gc_edge edge) {
+static inline int gc_edge_set_add(struct gc_edge_set *set,
+                                  struct gc_edge edge) {
   uintptr_t addr = gc_edge_address(edge);
   int ret = 0;
   GC_ASSERT(addr);
@@ -103,23 +99,22 @@ gc_edge_set_add(struct gc_edge_set *set, struct gc_edge edge) {
 }
 
 /* World stopped.  */
-static inline void
-gc_edge_set_visit(struct gc_edge_set *set,
-                  void (*visit)(struct gc_edge edge, struct gc_heap *heap,
-                                void *data),
-                  struct gc_heap *heap, void *data) {
+static inline void gc_edge_set_visit(struct gc_edge_set *set,
+                                     void (*visit)(struct gc_edge edge,
+                                                   struct gc_heap *heap,
+                                                   void *data),
+                                     struct gc_heap *heap, void *data) {
   if (!set->count)
     return;
   for (size_t i = 0; i < set->capacity; i++)
     if (set->slots[i])
-      visit(gc_edge((void*)set->slots[i]), heap, data);
+      visit(gc_edge((void *)set->slots[i]), heap, data);
 }
 
 /* World stopped.  A table that was mostly unused is given back.  */
-static inline void
-gc_edge_set_clear(struct gc_edge_set *set) {
-  if (set->capacity > GC_EDGE_SET_MIN_CAPACITY
-      && set->count < set->capacity / 16)
+static inline void gc_edge_set_clear(struct gc_edge_set *set) {
+  if (set->capacity > GC_EDGE_SET_MIN_CAPACITY &&
+      set->count < set->capacity / 16)
     gc_edge_set_release(set);
   else if (set->count)
     memset(set->slots, 0, set->capacity * sizeof(uintptr_t));

@@ -40,11 +40,7 @@
 #error Embedder should define GC_EMBEDDER_EPHEMERON_HEADER
 #endif
 
-enum ephemeron_state {
-  EPHEMERON_TRACED,
-  EPHEMERON_CLAIMED,
-  EPHEMERON_PENDING
-};
+enum ephemeron_state { EPHEMERON_TRACED, EPHEMERON_CLAIMED, EPHEMERON_PENDING };
 
 struct gc_ephemeron {
   GC_EMBEDDER_EPHEMERON_HEADER
@@ -67,20 +63,19 @@ struct gc_ephemeron {
 };
 
 /* Part of the contract: programs size their heaps by it.  */
-_Static_assert(sizeof(struct gc_ephemeron) - offsetof(struct gc_ephemeron, state)
-                 == 2 * sizeof(uint32_t) + 5 * sizeof(uintptr_t),
+_Static_assert(sizeof(struct gc_ephemeron) -
+                       offsetof(struct gc_ephemeron, state) ==
+                   2 * sizeof(uint32_t) + 5 * sizeof(uintptr_t),
                "size of an ephemeron");
 
 /* ---- Mutators ---- */
 
-size_t
-gc_ephemeron_size(void) {
+size_t gc_ephemeron_size(void) {
   return sizeof(struct gc_ephemeron);
 }
 
-void
-gc_ephemeron_init_internal(struct gc_heap *heap, struct gc_ephemeron *e,
-                           struct gc_ref key, struct gc_ref value) {
+void gc_ephemeron_init_internal(struct gc_heap *heap, struct gc_ephemeron *e,
+                                struct gc_ref key, struct gc_ref value) {
   GC_ASSERT(!gc_ref_is_null(key));
   GC_ASSERT(!gc_ref_is_null(value));
   e->state = EPHEMERON_TRACED;
@@ -92,39 +87,33 @@ gc_ephemeron_init_internal(struct gc_heap *heap, struct gc_ephemeron *e,
   e->value = value;
 }
 
-struct gc_edge
-gc_ephemeron_key_edge(struct gc_ephemeron *e) {
+struct gc_edge gc_ephemeron_key_edge(struct gc_ephemeron *e) {
   return gc_edge(&e->key);
 }
 
-struct gc_edge
-gc_ephemeron_value_edge(struct gc_ephemeron *e) {
+struct gc_edge gc_ephemeron_value_edge(struct gc_ephemeron *e) {
   return gc_edge(&e->value);
 }
 
-static inline struct gc_ref
-ephemeron_load(struct gc_ref *loc) {
+static inline struct gc_ref ephemeron_load(struct gc_ref *loc) {
   return gc_ref(gc_atomic_load(&loc->value));
 }
 
-static inline int
-ephemeron_is_dead(struct gc_ephemeron *e) {
+static inline int ephemeron_is_dead(struct gc_ephemeron *e) {
   return gc_ref_is_null(ephemeron_load(&e->key));
 }
 
-struct gc_ref
-gc_ephemeron_key(struct gc_ephemeron *e) {
+struct gc_ref gc_ephemeron_key(struct gc_ephemeron *e) {
   return ephemeron_load(&e->key);
 }
 
-struct gc_ref
-gc_ephemeron_value(struct gc_ephemeron *e) {
+struct gc_ref gc_ephemeron_value(struct gc_ephemeron *e) {
   return ephemeron_is_dead(e) ? gc_ref_null() : ephemeron_load(&e->value);
 }
 
-struct gc_ref
-gc_ephemeron_swap_value(struct gc_mutator *mut, struct gc_ephemeron *e,
-                        struct gc_ref ref) {
+struct gc_ref gc_ephemeron_swap_value(struct gc_mutator *mut,
+                                      struct gc_ephemeron *e,
+                                      struct gc_ref ref) {
   GC_ASSERT(!gc_ref_is_null(ref));
   struct gc_ref old = gc_ephemeron_value(e);
   if (gc_ref_is_null(old))
@@ -132,35 +121,35 @@ gc_ephemeron_swap_value(struct gc_mutator *mut, struct gc_ephemeron *e,
   gc_write_barrier_slow(mut, gc_ref_from_heap_object(e), sizeof(*e),
                         gc_edge(&e->value), ref);
   /* The exchange fails for ever once mark_dead has cleared the value.  */
-  while (!gc_ref_is_null(old)
-         && !gc_atomic_cmpxchg_weak(&e->value.value, &old.value, ref.value)) {}
+  while (!gc_ref_is_null(old) &&
+         !gc_atomic_cmpxchg_weak(&e->value.value, &old.value, ref.value)) {
+  }
   return old;
 }
 
-void
-gc_ephemeron_mark_dead(struct gc_ephemeron *e) {
+void gc_ephemeron_mark_dead(struct gc_ephemeron *e) {
   gc_atomic_store(&e->key.value, (uintptr_t)0);
   gc_atomic_store(&e->value.value, (uintptr_t)0);
 }
 
-int
-gc_ephemeron_chain_try_push(struct gc_ephemeron **loc, struct gc_ephemeron *e,
-                            struct gc_ephemeron **tail) {
+int gc_ephemeron_chain_try_push(struct gc_ephemeron **loc,
+                                struct gc_ephemeron *e,
+                                struct gc_ephemeron **tail) {
   gc_atomic_store_relaxed(&e->chain, *tail);
   return gc_atomic_cmpxchg_strong(loc, tail, e);
 }
 
-void
-gc_ephemeron_chain_push(struct gc_ephemeron **loc, struct gc_ephemeron *e) {
+void gc_ephemeron_chain_push(struct gc_ephemeron **loc,
+                             struct gc_ephemeron *e) {
   struct gc_ephemeron *tail = gc_atomic_load(loc);
-  while (!gc_ephemeron_chain_try_push(loc, e, &tail)) {}
+  while (!gc_ephemeron_chain_try_push(loc, e, &tail)) {
+  }
 }
 
 /* An ephemeron is pushed once, so that a chain only loses members behind its
    head: no ABA.  The link of a dead one may have been advanced already, to the
    next live one; never back.  */
-struct gc_ephemeron *
-gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
+struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
   struct gc_ephemeron *head = gc_atomic_load(loc);
   while (head && ephemeron_is_dead(head)) {
     struct gc_ephemeron *next = gc_atomic_load(&head->chain);
@@ -170,8 +159,7 @@ gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
   return head;
 }
 
-struct gc_ephemeron *
-gc_ephemeron_chain_next(struct gc_ephemeron *e) {
+struct gc_ephemeron *gc_ephemeron_chain_next(struct gc_ephemeron *e) {
   return gc_ephemeron_chain_head(&e->chain);
 }
 
@@ -211,7 +199,7 @@ struct pending_stripe {
 
 enum pending_growth {
   PENDING_MAY_GROW,
-  PENDING_GROWING,   /* one thread is at it */
+  PENDING_GROWING,    /* one thread is at it */
   PENDING_CANNOT_GROW /* until the next collection */
 };
 
@@ -234,8 +222,7 @@ struct gc_pending_ephemerons {
 
 /* Orders a store before it against loads after it.  Thread sanitizers do not
    model fences; no access relies on these to be free of races.  */
-static inline void
-ephemeron_fence(void) {
+static inline void ephemeron_fence(void) {
 #if defined(__GNUC__) && !defined(__clang__) && defined(__SANITIZE_THREAD__)
 #pragma GCC diagnostic ignored "-Wtsan"
 #endif
@@ -243,8 +230,7 @@ ephemeron_fence(void) {
 }
 
 /* Multiplicative hash; the leading bits are good.  */
-static inline uint64_t
-pending_hash(uintptr_t key) {
+static inline uint64_t pending_hash(uintptr_t key) {
   return (uint64_t)(key >> 3) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
@@ -253,33 +239,28 @@ pending_bucket(const struct pending_level *level, uint64_t hash) {
   return &level->buckets[hash >> (64 - level->log_2)];
 }
 
-static inline size_t
-pending_level_chunks(const struct pending_level *level) {
+static inline size_t pending_level_chunks(const struct pending_level *level) {
   return (size_t)1 << (level->log_2 - PENDING_CHUNK_LOG_2);
 }
 
-static inline size_t
-pending_level_size(const struct pending_level *level) {
-  return (sizeof(struct gc_ephemeron *) << level->log_2)
-    + pending_level_chunks(level);
+static inline size_t pending_level_size(const struct pending_level *level) {
+  return (sizeof(struct gc_ephemeron *) << level->log_2) +
+         pending_level_chunks(level);
 }
 
-static int
-pending_level_init(struct pending_level *level, unsigned log_2) {
+static int pending_level_init(struct pending_level *level, unsigned log_2) {
   level->log_2 = log_2;
   level->buckets = gc_platform_map(pending_level_size(level));
   level->touched = (uint8_t *)(level->buckets + ((size_t)1 << log_2));
   return level->buckets != NULL;
 }
 
-static void
-pending_level_release(struct pending_level *level) {
+static void pending_level_release(struct pending_level *level) {
   gc_platform_release(level->buckets, pending_level_size(level));
   level->buckets = NULL;
 }
 
-struct gc_pending_ephemerons *
-gc_make_pending_ephemerons(void) {
+struct gc_pending_ephemerons *gc_make_pending_ephemerons(void) {
   struct gc_pending_ephemerons *p = gc_platform_map(sizeof(*p));
   if (!p)
     return NULL;
@@ -291,46 +272,40 @@ gc_make_pending_ephemerons(void) {
   return p;
 }
 
-void
-gc_free_pending_ephemerons(struct gc_pending_ephemerons *p) {
+void gc_free_pending_ephemerons(struct gc_pending_ephemerons *p) {
   for (unsigned i = 0; i < p->level_count; i++)
     pending_level_release(&p->levels[i]);
   gc_platform_release(p, sizeof(*p));
 }
 
-static size_t
-pending_published(const struct gc_pending_ephemerons *p) {
+static size_t pending_published(const struct gc_pending_ephemerons *p) {
   size_t count = 0;
   for (unsigned i = 0; i < 1 << PENDING_STRIPES_LOG_2; i++)
     count += gc_atomic_load_relaxed(&p->stripes[i].published);
   return count;
 }
 
-int
-gc_pending_ephemerons_empty(const struct gc_pending_ephemerons *p) {
+int gc_pending_ephemerons_empty(const struct gc_pending_ephemerons *p) {
   return pending_published(p) == 0;
 }
 
-int
-gc_pending_ephemerons_eager(const struct gc_pending_ephemerons *p) {
+int gc_pending_ephemerons_eager(const struct gc_pending_ephemerons *p) {
   return gc_atomic_load_relaxed(&p->eager);
 }
 
-void
-gc_pending_ephemerons_inspect(struct gc_pending_ephemerons *p, int inspect) {
+void gc_pending_ephemerons_inspect(struct gc_pending_ephemerons *p,
+                                   int inspect) {
   gc_atomic_store_relaxed(&p->inspecting, inspect);
 }
 
-static unsigned
-pending_wanted_log_2(size_t demand) {
+static unsigned pending_wanted_log_2(size_t demand) {
   unsigned log_2 = PENDING_MIN_BUCKETS_LOG_2;
   while (log_2 < PENDING_MAX_BUCKETS_LOG_2 && (size_t)1 << log_2 < demand)
     log_2++;
   return log_2;
 }
 
-void
-gc_pending_ephemerons_prepare(struct gc_pending_ephemerons *p) {
+void gc_pending_ephemerons_prepare(struct gc_pending_ephemerons *p) {
   size_t published = pending_published(p);
   p->demand -= p->demand / 4;
   if (p->demand < published)
@@ -341,8 +316,8 @@ gc_pending_ephemerons_prepare(struct gc_pending_ephemerons *p) {
 
   unsigned log_2 = pending_wanted_log_2(p->demand);
   struct pending_level level;
-  if (p->level_count == 1 && log_2 <= p->levels[0].log_2
-      && p->levels[0].log_2 - log_2 <= PENDING_SLACK_LOG_2)
+  if (p->level_count == 1 && log_2 <= p->levels[0].log_2 &&
+      p->levels[0].log_2 - log_2 <= PENDING_SLACK_LOG_2)
     return;
   /* Without memory for a better table, the one that is there will do.  */
   if (!pending_level_init(&level, log_2))
@@ -356,19 +331,18 @@ gc_pending_ephemerons_prepare(struct gc_pending_ephemerons *p) {
 /* Any worker.  The level is public before anything is published in it, so that
    the fence of a look-up that misses the level comes before the fence of that
    publication.  */
-static void
-pending_add_level(struct gc_pending_ephemerons *p) {
+static void pending_add_level(struct gc_pending_ephemerons *p) {
   int growth = PENDING_MAY_GROW;
-  if (gc_atomic_load_relaxed(&p->growth) != growth
-      || !gc_atomic_cmpxchg_strong(&p->growth, &growth, PENDING_GROWING))
+  if (gc_atomic_load_relaxed(&p->growth) != growth ||
+      !gc_atomic_cmpxchg_strong(&p->growth, &growth, PENDING_GROWING))
     return;
   unsigned count = gc_atomic_load(&p->level_count);
   growth = PENDING_CANNOT_GROW;
   if (count < PENDING_MAX_LEVELS) {
     struct pending_level *level = &p->levels[count];
     unsigned log_2 = p->levels[count - 1].log_2 + PENDING_LEVEL_GROWTH_LOG_2;
-    if (log_2 <= PENDING_MAX_BUCKETS_LOG_2
-        && pending_level_init(level, log_2)) {
+    if (log_2 <= PENDING_MAX_BUCKETS_LOG_2 &&
+        pending_level_init(level, log_2)) {
       gc_atomic_store(&p->level_count, count + 1);
       growth = PENDING_MAY_GROW;
     }
@@ -378,12 +352,11 @@ pending_add_level(struct gc_pending_ephemerons *p) {
 
 /* Put E, which is claimed by the calling worker, in the table, and make it
    pending.  */
-static void
-pending_publish(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
-                uintptr_t key) {
+static void pending_publish(struct gc_pending_ephemerons *p,
+                            struct gc_ephemeron *e, uintptr_t key) {
   uint64_t hash = pending_hash(key);
   const struct pending_level *level =
-    &p->levels[gc_atomic_load(&p->level_count) - 1];
+      &p->levels[gc_atomic_load(&p->level_count) - 1];
   struct gc_ephemeron **bucket = pending_bucket(level, hash);
   gc_atomic_store_relaxed(&e->pending_key_or_next, key);
   gc_atomic_store_relaxed(&e->state, EPHEMERON_PENDING);
@@ -394,7 +367,7 @@ pending_publish(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
   } while (!gc_atomic_cmpxchg_weak(bucket, &head, e));
 
   uint8_t *touched =
-    &level->touched[(bucket - level->buckets) >> PENDING_CHUNK_LOG_2];
+      &level->touched[(bucket - level->buckets) >> PENDING_CHUNK_LOG_2];
   if (!gc_atomic_load_relaxed(touched))
     gc_atomic_store_relaxed(touched, 1);
 
@@ -402,7 +375,7 @@ pending_publish(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
   unsigned stripe = (hash >> 8) & ((1 << PENDING_STRIPES_LOG_2) - 1);
   size_t count = gc_atomic_fetch_add_relaxed(&p->stripes[stripe].published, 1);
   unsigned full_log_2 =
-    level->log_2 + PENDING_MAX_LOAD_LOG_2 - PENDING_STRIPES_LOG_2;
+      level->log_2 + PENDING_MAX_LOAD_LOG_2 - PENDING_STRIPES_LOG_2;
   if (GC_UNLIKELY(count >> full_log_2))
     pending_add_level(p);
 }
@@ -420,16 +393,16 @@ static _Thread_local struct ephemeron_queue *ephemeron_current_queue;
 
 /* Visit the value of E, which the calling thread has just made resolved, now or
    when the outermost call gets to it.  */
-static void
-ephemeron_visit_value(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
-                      struct gc_heap *heap, void *trace_data) {
+static void ephemeron_visit_value(struct gc_ephemeron *e,
+                                  gc_ephemeron_visitor visit,
+                                  struct gc_heap *heap, void *trace_data) {
   struct ephemeron_queue *outer = ephemeron_current_queue;
   if (outer) {
     gc_atomic_store_relaxed(&e->pending_key_or_next, (uintptr_t)outer->head);
     outer->head = e;
     return;
   }
-  struct ephemeron_queue queue = { NULL };
+  struct ephemeron_queue queue = {NULL};
   ephemeron_current_queue = &queue;
   for (;;) {
     visit(gc_edge(&e->value), heap, trace_data);
@@ -444,9 +417,8 @@ ephemeron_visit_value(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
 /* Nonzero if KEY is live; then the key of E, which was KEY, is redirected if it
    moved.  Several threads may find the key live at the same time, and they
    store the same address; mark_dead may have got there before them.  */
-static int
-ephemeron_key_is_live(struct gc_ephemeron *e, uintptr_t key,
-                      struct gc_heap *heap) {
+static int ephemeron_key_is_live(struct gc_ephemeron *e, uintptr_t key,
+                                 struct gc_heap *heap) {
   struct gc_ref ref = gc_ref(key);
   if (!gc_visit_ephemeron_key(gc_edge(&ref), heap))
     return 0;
@@ -456,11 +428,10 @@ ephemeron_key_is_live(struct gc_ephemeron *e, uintptr_t key,
 }
 
 /* Nonzero if the calling thread is the one to visit the value of E.  */
-static int
-ephemeron_try_resolve(struct gc_ephemeron *e) {
+static int ephemeron_try_resolve(struct gc_ephemeron *e) {
   uint32_t state = EPHEMERON_PENDING;
-  return gc_atomic_load_relaxed(&e->state) == state
-    && gc_atomic_cmpxchg_strong(&e->state, &state, EPHEMERON_TRACED);
+  return gc_atomic_load_relaxed(&e->state) == state &&
+         gc_atomic_cmpxchg_strong(&e->state, &state, EPHEMERON_TRACED);
 }
 
 /* The first live ephemeron in the chain after E, or NULL.  This reads other
@@ -468,17 +439,16 @@ ephemeron_try_resolve(struct gc_ephemeron *e) {
    they are dead, and the links of those that are, which are not updated before
    the trace has ended.  Of an ephemeron that has moved, the old copy is read,
    which is still what it was, apart from the first word.  */
-static struct gc_ephemeron *
-ephemeron_successor(struct gc_ephemeron *e) {
+static struct gc_ephemeron *ephemeron_successor(struct gc_ephemeron *e) {
   struct gc_ephemeron *next = gc_atomic_load_relaxed(&e->chain);
   while (next && ephemeron_is_dead(next))
     next = gc_atomic_load_relaxed(&next->chain);
   return next;
 }
 
-static void
-ephemeron_trace_chain(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
-                      struct gc_heap *heap, void *trace_data) {
+static void ephemeron_trace_chain(struct gc_ephemeron *e,
+                                  gc_ephemeron_visitor visit,
+                                  struct gc_heap *heap, void *trace_data) {
   struct gc_ephemeron *next = ephemeron_successor(e);
   if (next != e->chain)
     gc_atomic_store_relaxed(&e->chain, next);
@@ -488,10 +458,10 @@ ephemeron_trace_chain(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
 
 /* Others may follow the link of E, which is dead: what would be the new link
    stays in the value until the end of the collection.  */
-static void
-ephemeron_trace_dead(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
-                     gc_ephemeron_visitor visit, struct gc_heap *heap,
-                     void *trace_data) {
+static void ephemeron_trace_dead(struct gc_pending_ephemerons *p,
+                                 struct gc_ephemeron *e,
+                                 gc_ephemeron_visitor visit,
+                                 struct gc_heap *heap, void *trace_data) {
   if (!e->chain)
     return;
   e->value = gc_ref((uintptr_t)ephemeron_successor(e));
@@ -504,8 +474,7 @@ ephemeron_trace_dead(struct gc_pending_ephemerons *p, struct gc_ephemeron *e,
 }
 
 /* The trace has ended.  */
-static void
-ephemerons_update_dead_links(struct gc_pending_ephemerons *p) {
+static void ephemerons_update_dead_links(struct gc_pending_ephemerons *p) {
   for (struct gc_ephemeron *e = p->dead; e; e = e->bucket_next) {
     e->chain = (struct gc_ephemeron *)gc_ref_value(e->value);
     e->value = gc_ref_null();
@@ -514,9 +483,9 @@ ephemerons_update_dead_links(struct gc_pending_ephemerons *p) {
 }
 
 /* For verifiers.  */
-static void
-ephemeron_inspect(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
-                  struct gc_heap *heap, void *trace_data) {
+static void ephemeron_inspect(struct gc_ephemeron *e,
+                              gc_ephemeron_visitor visit, struct gc_heap *heap,
+                              void *trace_data) {
   visit(gc_edge(&e->chain), heap, trace_data);
   if (ephemeron_is_dead(e))
     return;
@@ -524,9 +493,8 @@ ephemeron_inspect(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
   visit(gc_edge(&e->value), heap, trace_data);
 }
 
-void
-gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
-                   struct gc_heap *heap, void *trace_data) {
+void gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
+                        struct gc_heap *heap, void *trace_data) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   if (GC_UNLIKELY(p->inspecting)) {
     ephemeron_inspect(e, visit, heap, trace_data);
@@ -564,9 +532,9 @@ gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
     ephemeron_visit_value(e, visit, heap, trace_data);
 }
 
-void
-gc_resolve_pending_ephemerons(struct gc_heap *heap, struct gc_ref old_key,
-                              gc_ephemeron_visitor visit, void *trace_data) {
+void gc_resolve_pending_ephemerons(struct gc_heap *heap, struct gc_ref old_key,
+                                   gc_ephemeron_visitor visit,
+                                   void *trace_data) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   uintptr_t key = gc_ref_value(old_key);
   uint64_t hash = pending_hash(key);
@@ -575,12 +543,13 @@ gc_resolve_pending_ephemerons(struct gc_heap *heap, struct gc_ref old_key,
   ephemeron_fence();
   unsigned count = gc_atomic_load(&p->level_count);
   for (unsigned i = 0; i < count; i++) {
-    struct gc_ephemeron *e = gc_atomic_load(pending_bucket(&p->levels[i], hash));
+    struct gc_ephemeron *e =
+        gc_atomic_load(pending_bucket(&p->levels[i], hash));
     while (e) {
       /* Read first: once E is resolved, so may be all that follow.  */
       struct gc_ephemeron *next = e->bucket_next;
-      if (gc_atomic_load_relaxed(&e->pending_key_or_next) == key
-          && ephemeron_try_resolve(e)) {
+      if (gc_atomic_load_relaxed(&e->pending_key_or_next) == key &&
+          ephemeron_try_resolve(e)) {
         int live = ephemeron_key_is_live(e, key, heap);
         GC_ASSERT(live);
         (void)live;
@@ -593,14 +562,14 @@ gc_resolve_pending_ephemerons(struct gc_heap *heap, struct gc_ref old_key,
 
 /* Resolve what can be in one bucket, and take what is resolved off its list.
    Visits may resolve more of it at any time.  */
-static size_t
-pending_scan_bucket(struct gc_ephemeron **loc, gc_ephemeron_visitor visit,
-                    struct gc_heap *heap, void *trace_data) {
+static size_t pending_scan_bucket(struct gc_ephemeron **loc,
+                                  gc_ephemeron_visitor visit,
+                                  struct gc_heap *heap, void *trace_data) {
   size_t resolved = 0;
   for (struct gc_ephemeron *e = *loc; e; e = *loc) {
-    if (e->state == EPHEMERON_PENDING
-        && ephemeron_key_is_live(e, e->pending_key_or_next, heap)
-        && ephemeron_try_resolve(e)) {
+    if (e->state == EPHEMERON_PENDING &&
+        ephemeron_key_is_live(e, e->pending_key_or_next, heap) &&
+        ephemeron_try_resolve(e)) {
       ephemeron_visit_value(e, visit, heap, trace_data);
       resolved++;
     }
@@ -612,9 +581,9 @@ pending_scan_bucket(struct gc_ephemeron **loc, gc_ephemeron_visitor visit,
   return resolved;
 }
 
-size_t
-gc_scan_pending_ephemerons(struct gc_heap *heap, gc_ephemeron_visitor visit,
-                           void *trace_data) {
+size_t gc_scan_pending_ephemerons(struct gc_heap *heap,
+                                  gc_ephemeron_visitor visit,
+                                  void *trace_data) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   if (p->eager)
     return 0;
@@ -637,8 +606,7 @@ gc_scan_pending_ephemerons(struct gc_heap *heap, gc_ephemeron_visitor visit,
 }
 
 /* Empty the bucket at LOC; what is still pending dies.  */
-static size_t
-pending_sweep_bucket(struct gc_ephemeron **loc) {
+static size_t pending_sweep_bucket(struct gc_ephemeron **loc) {
   size_t dead = 0;
   for (struct gc_ephemeron *e = *loc; e; e = e->bucket_next) {
     if (e->state != EPHEMERON_PENDING)
@@ -651,8 +619,7 @@ pending_sweep_bucket(struct gc_ephemeron **loc) {
   return dead;
 }
 
-size_t
-gc_sweep_pending_ephemerons(struct gc_heap *heap) {
+size_t gc_sweep_pending_ephemerons(struct gc_heap *heap) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   size_t dead = 0;
   ephemerons_update_dead_links(p);

@@ -50,8 +50,8 @@ struct gc_reservation {
 
 /* Reserve SIZE bytes, or if that fails, half as much, and so on, but at least
    MIN_SIZE.  Sizes are rounded up to the unit.  Return 0 on failure.  */
-static inline int
-gc_reservation_init(struct gc_reservation *res, size_t size, size_t min_size) {
+static inline int gc_reservation_init(struct gc_reservation *res, size_t size,
+                                      size_t min_size) {
   size_t mask = GC_RESERVATION_UNIT - 1;
   if (size > SIZE_MAX / 2)
     size = SIZE_MAX / 2;
@@ -61,7 +61,7 @@ gc_reservation_init(struct gc_reservation *res, size_t size, size_t min_size) {
     min_size = size;
   min_size = (min_size + mask) & ~mask;
   size = (size + mask) & ~mask;
-  *res = (struct gc_reservation){ 0 };
+  *res = (struct gc_reservation){0};
   if (pthread_mutex_init(&res->lock, NULL) != 0)
     return 0;
   for (;;) {
@@ -97,62 +97,59 @@ gc_reservation_high_bottom(const struct gc_reservation *res) {
   return gc_atomic_load(&res->high_bottom);
 }
 
-static inline size_t
-gc_reservation_size(const struct gc_reservation *res) {
+static inline size_t gc_reservation_size(const struct gc_reservation *res) {
   return res->limit - res->base;
 }
 
 /* For fork handlers.  */
-static inline void
-gc_reservation_lock(struct gc_reservation *res) {
+static inline void gc_reservation_lock(struct gc_reservation *res) {
   pthread_mutex_lock(&res->lock);
 }
 
-static inline void
-gc_reservation_unlock(struct gc_reservation *res) {
+static inline void gc_reservation_unlock(struct gc_reservation *res) {
   pthread_mutex_unlock(&res->lock);
 }
 
 /* Append BYTES, a multiple of the page size, to the low part.  Return its
    address, with contents zero, or NULL if it would meet the high part or the
    hole, or if the OS refuses.  Any thread.  */
-static inline void*
-gc_reservation_extend_low(struct gc_reservation *res, size_t bytes) {
+static inline void *gc_reservation_extend_low(struct gc_reservation *res,
+                                              size_t bytes) {
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t top = res->low_top;
   uintptr_t bound =
-    res->gap_low < res->high_bottom ? res->gap_low : res->high_bottom;
-  if (bytes <= bound - top && gc_platform_commit((void*)top, bytes)) {
+      res->gap_low < res->high_bottom ? res->gap_low : res->high_bottom;
+  if (bytes <= bound - top && gc_platform_commit((void *)top, bytes)) {
     gc_atomic_store(&res->low_top, top + bytes);
-    ret = (void*)top;
+    ret = (void *)top;
   }
   pthread_mutex_unlock(&res->lock);
   return ret;
 }
 
 /* The same for the high part, which grows downwards.  */
-static inline void*
-gc_reservation_extend_high(struct gc_reservation *res, size_t bytes) {
+static inline void *gc_reservation_extend_high(struct gc_reservation *res,
+                                               size_t bytes) {
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t bottom = res->high_bottom;
   uintptr_t bound = res->gap_high > res->low_top ? res->gap_high : res->low_top;
-  if (bytes <= bottom - bound
-      && gc_platform_commit((void*)(bottom - bytes), bytes)) {
+  if (bytes <= bottom - bound &&
+      gc_platform_commit((void *)(bottom - bytes), bytes)) {
     gc_atomic_store(&res->high_bottom, bottom - bytes);
-    ret = (void*)(bottom - bytes);
+    ret = (void *)(bottom - bytes);
   }
   pthread_mutex_unlock(&res->lock);
   return ret;
 }
 
 /* Unmap [LOW, HIGH), if it is not empty; return its size.  */
-static inline size_t
-gc_reservation_release_range(uintptr_t low, uintptr_t high) {
+static inline size_t gc_reservation_release_range(uintptr_t low,
+                                                  uintptr_t high) {
   if (low >= high)
     return 0;
-  gc_platform_release((void*)low, high - low);
+  gc_platform_release((void *)low, high - low);
   return high - low;
 }
 
@@ -160,8 +157,8 @@ gc_reservation_release_range(uintptr_t low, uintptr_t high) {
    programs whose address space is limited.  Return how many bytes were given
    back.  The two sides of a hole are trimmed separately: others may have mapped
    something in it.  */
-static inline size_t
-gc_reservation_trim(struct gc_reservation *res, size_t keep) {
+static inline size_t gc_reservation_trim(struct gc_reservation *res,
+                                         size_t keep) {
   size_t mask = GC_RESERVATION_UNIT - 1, released;
   pthread_mutex_lock(&res->lock);
   size_t free = res->high_bottom - res->low_top;
@@ -171,8 +168,8 @@ gc_reservation_trim(struct gc_reservation *res, size_t keep) {
   uintptr_t high = (res->high_bottom - keep) & ~mask;
   int has_hole = res->gap_low < res->gap_high;
   if (has_hole) {
-    released = gc_reservation_release_range(low, res->gap_low)
-      + gc_reservation_release_range(res->gap_high, high);
+    released = gc_reservation_release_range(low, res->gap_low) +
+               gc_reservation_release_range(res->gap_high, high);
     if (low < res->gap_low)
       res->gap_low = low;
     if (high > res->gap_high)
@@ -189,8 +186,7 @@ gc_reservation_trim(struct gc_reservation *res, size_t keep) {
 }
 
 /* Unmap everything; for heaps whose creation failed.  */
-static inline void
-gc_reservation_destroy(struct gc_reservation *res) {
+static inline void gc_reservation_destroy(struct gc_reservation *res) {
   if (!res->base)
     return;
   if (res->gap_low < res->gap_high) {

@@ -27,16 +27,16 @@
 /* ---- Allocation ---- */
 
 /* Bytes that an object of BYTES occupies; SIZE_MAX if it cannot exist.  */
-static inline size_t
-large_space_size_in_bytes(const struct large_space *space, size_t bytes) {
+static inline size_t large_space_size_in_bytes(const struct large_space *space,
+                                               size_t bytes) {
   size_t mask = large_page_size(space) - 1;
   return bytes > SIZE_MAX - mask ? SIZE_MAX : (bytes + mask) & ~mask;
 }
 
 /* A free run of at least PAGES, or 0.  Resident memory is preferred.  Lock
    held.  */
-static inline uint32_t
-large_obtain_run(struct large_space *space, uint32_t pages) {
+static inline uint32_t large_obtain_run(struct large_space *space,
+                                        uint32_t pages) {
   uint32_t idx = large_find_fit(space, &space->dirty, pages, LARGE_FIT_PROBES);
   if (!idx)
     idx = large_find_fit(space, &space->zero, pages, LARGE_FIT_PROBES);
@@ -51,7 +51,8 @@ large_obtain_run(struct large_space *space, uint32_t pages) {
     idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
   if (idx || !space->dirty.pages)
     return idx;
-  while (large_discard_slice(space, 0)) {}
+  while (large_discard_slice(space, 0)) {
+  }
   idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
   if (!idx && large_grow_for(space, pages))
     idx = large_find_fit(space, &space->zero, pages, SIZE_MAX);
@@ -60,9 +61,9 @@ large_obtain_run(struct large_space *space, uint32_t pages) {
 
 /* Turn the end of the free run at IDX into an object.  Return the index of its
    first page.  Lock held.  */
-static inline uint32_t
-large_carve(struct large_space *space, uint32_t idx, uint32_t pages,
-            uint16_t slack, uint8_t kind) {
+static inline uint32_t large_carve(struct large_space *space, uint32_t idx,
+                                   uint32_t pages, uint16_t slack,
+                                   uint8_t kind) {
   struct large_run *run = &space->runs[idx];
   uint32_t rest = run->pages - pages;
   uint32_t obj = idx + rest;
@@ -88,9 +89,8 @@ large_carve(struct large_space *space, uint32_t idx, uint32_t pages,
 /* Memory for an object of BYTES, all zero, young, of TRACE_KIND (bits of the
    nofl metadata); or NULL.  The caller accounts for it.  Active mutator, no
    safepoint.  */
-static inline void*
-large_space_allocate(struct large_space *space, size_t bytes,
-                     uint8_t trace_kind) {
+static inline void *large_space_allocate(struct large_space *space,
+                                         size_t bytes, uint8_t trace_kind) {
   GC_ASSERT(bytes && !(trace_kind & ~LARGE_KIND_MASK));
   size_t size = large_space_size_in_bytes(space, bytes);
   if (size > space->limit - space->origin)
@@ -106,7 +106,7 @@ large_space_allocate(struct large_space *space, size_t bytes,
   pthread_mutex_unlock(&space->lock);
   if (!idx)
     return NULL;
-  void *mem = (void*)large_page_address(space, idx);
+  void *mem = (void *)large_page_address(space, idx);
   /* Not under the lock: nobody else knows the object yet.  */
   if (dirty && size >= LARGE_DISCARD_THRESHOLD)
     gc_platform_discard(mem, size);
@@ -118,31 +118,29 @@ large_space_allocate(struct large_space *space, size_t bytes,
 /* ---- Queries ---- */
 
 /* The run of the object at REF.  */
-static inline struct large_run*
+static inline struct large_run *
 large_object_run(const struct large_space *space, struct gc_ref ref) {
   GC_ASSERT(!(gc_ref_value(ref) & (large_page_size(space) - 1)));
   struct large_run *run =
-    &space->runs[large_page_index(space, gc_ref_value(ref))];
+      &space->runs[large_page_index(space, gc_ref_value(ref))];
   GC_ASSERT(large_state_is_object(large_state(run)));
   return run;
 }
 
 /* Any thread, any address.  */
-static inline int
-large_space_contains(const struct large_space *space, uintptr_t addr) {
+static inline int large_space_contains(const struct large_space *space,
+                                       uintptr_t addr) {
   uintptr_t bottom = gc_atomic_load(&space->bottom);
   return addr - bottom < space->limit - bottom;
 }
 
 /* Bytes in pages of all objects.  Any thread.  */
-static inline size_t
-large_space_live_bytes(const struct large_space *space) {
+static inline size_t large_space_live_bytes(const struct large_space *space) {
   return gc_atomic_load_relaxed(&space->live_pages) << space->page_shift;
 }
 
 /* Bytes of freed memory that is still resident.  A snapshot.  */
-static inline size_t
-large_space_quarantined_bytes(struct large_space *space) {
+static inline size_t large_space_quarantined_bytes(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
   size_t ret = space->dirty.pages << space->page_shift;
   pthread_mutex_unlock(&space->lock);
@@ -153,40 +151,39 @@ large_space_quarantined_bytes(struct large_space *space) {
    without lock.  */
 
 /* As given to large_space_allocate.  */
-static inline size_t
-large_object_size(const struct large_space *space, struct gc_ref ref) {
+static inline size_t large_object_size(const struct large_space *space,
+                                       struct gc_ref ref) {
   struct large_run *run = large_object_run(space, ref);
   return ((size_t)run->pages << space->page_shift) - run->slack;
 }
 
 /* Whole pages.  */
-static inline size_t
-large_object_rounded_size(const struct large_space *space,
-                                 struct gc_ref ref) {
+static inline size_t large_object_rounded_size(const struct large_space *space,
+                                               struct gc_ref ref) {
   return (size_t)large_object_run(space, ref)->pages << space->page_shift;
 }
 
-static inline uint8_t
-large_object_trace_kind(const struct large_space *space, struct gc_ref ref) {
+static inline uint8_t large_object_trace_kind(const struct large_space *space,
+                                              struct gc_ref ref) {
   return large_meta(large_object_run(space, ref)) & LARGE_KIND_MASK;
 }
 
 /* Survived a collection.  Also valid during minor collections, where it means
    marked.  */
-static inline int
-large_object_is_old(const struct large_space *space, struct gc_ref ref) {
+static inline int large_object_is_old(const struct large_space *space,
+                                      struct gc_ref ref) {
   return large_state(large_object_run(space, ref)) == space->current_mark;
 }
 
 /* During a collection: marked, or old in a minor one.  */
-static inline int
-large_object_is_live(const struct large_space *space, struct gc_ref ref) {
+static inline int large_object_is_live(const struct large_space *space,
+                                       struct gc_ref ref) {
   return large_object_is_old(space, ref);
 }
 
 /* During a collection; only one thread traces.  1 if newly marked.  */
-static inline int
-large_object_try_mark_nonatomic(struct large_space *space, struct gc_ref ref) {
+static inline int large_object_try_mark_nonatomic(struct large_space *space,
+                                                  struct gc_ref ref) {
   struct large_run *run = large_object_run(space, ref);
   uint8_t meta = large_meta(run);
   if ((meta & LARGE_STATE_MASK) == space->current_mark)
@@ -197,8 +194,8 @@ large_object_try_mark_nonatomic(struct large_space *space, struct gc_ref ref) {
 }
 
 /* During a collection.  1 for exactly one of the threads that call.  */
-static inline int
-large_object_try_mark_atomic(struct large_space *space, struct gc_ref ref) {
+static inline int large_object_try_mark_atomic(struct large_space *space,
+                                               struct gc_ref ref) {
   struct large_run *run = large_object_run(space, ref);
   uint8_t meta = large_meta(run);
   if ((meta & LARGE_STATE_MASK) == space->current_mark)
@@ -212,13 +209,13 @@ large_object_try_mark_atomic(struct large_space *space, struct gc_ref ref) {
 
 /* Start of the object that contains ADDR, or null.  During a collection
    without lock, otherwise with it held.  */
-static inline struct gc_ref
-large_find_object(const struct large_space *space, uintptr_t addr) {
+static inline struct gc_ref large_find_object(const struct large_space *space,
+                                              uintptr_t addr) {
   uint32_t page = large_page_index(space, addr);
   uint32_t idx = gc_atomic_load_relaxed(&space->starts[page]);
   const struct large_run *run = &space->runs[idx];
-  if (!large_state_is_object(large_state(run))
-      || page - idx >= gc_atomic_load_relaxed(&run->pages))
+  if (!large_state_is_object(large_state(run)) ||
+      page - idx >= gc_atomic_load_relaxed(&run->pages))
     return gc_ref_null();
   return gc_ref(large_page_address(space, idx));
 }
@@ -230,13 +227,12 @@ large_find_object(const struct large_space *space, uintptr_t addr) {
    collection: any tracing thread; otherwise any active mutator.  */
 static inline struct gc_ref
 large_space_resolve_conservative(struct large_space *space, uintptr_t addr,
-                                 int possibly_interior,
-                                 int during_collection) {
+                                 int possibly_interior, int during_collection) {
   if (!large_space_contains(space, addr))
     return gc_ref_null();
   uintptr_t displacement = addr & (large_page_size(space) - 1);
-  if (!possibly_interior
-      && !gc_is_valid_conservative_ref_displacement(displacement))
+  if (!possibly_interior &&
+      !gc_is_valid_conservative_ref_displacement(displacement))
     return gc_ref_null();
   if (!during_collection)
     pthread_mutex_lock(&space->lock);
@@ -250,25 +246,25 @@ large_space_resolve_conservative(struct large_space *space, uintptr_t addr,
 
 /* ---- Collection; world stopped, one thread ---- */
 
-static inline void
-large_space_start_gc(struct large_space *space, int is_minor) {
+static inline void large_space_start_gc(struct large_space *space,
+                                        int is_minor) {
   GC_ASSERT(GC_GENERATIONAL || !is_minor);
   if (!is_minor)
     space->current_mark =
-      space->current_mark == LARGE_MARK_0 ? LARGE_MARK_1 : LARGE_MARK_0;
+        space->current_mark == LARGE_MARK_0 ? LARGE_MARK_1 : LARGE_MARK_0;
 }
 
 /* Free the object at IDX if it is not marked.  Return the first page after it,
    and after the free run that it becomes part of.  Lock held.  */
-static inline uint32_t
-large_sweep_run(struct large_space *space, uint32_t idx) {
+static inline uint32_t large_sweep_run(struct large_space *space,
+                                       uint32_t idx) {
   struct large_run *run = &space->runs[idx];
   uint8_t state = large_state(run);
   uint32_t pages = run->pages;
   if (!large_state_is_object(state) || state == space->current_mark)
     return idx + pages;
   if (GC_UNLIKELY(space->poison))
-    memset((void*)large_page_address(space, idx), LARGE_POISON,
+    memset((void *)large_page_address(space, idx), LARGE_POISON,
            (size_t)pages << space->page_shift);
   gc_atomic_store_relaxed(&space->live_pages, space->live_pages - pages);
   space->live_objects--;
@@ -277,8 +273,8 @@ large_sweep_run(struct large_space *space, uint32_t idx) {
 }
 
 /* Sweep.  Return how many bytes, in whole pages, were freed.  */
-static inline size_t
-large_space_finish_gc(struct large_space *space, int is_minor) {
+static inline size_t large_space_finish_gc(struct large_space *space,
+                                           int is_minor) {
   pthread_mutex_lock(&space->lock);
   size_t before = space->live_pages;
   if (is_minor) {
@@ -328,22 +324,20 @@ large_space_visit_objects(struct large_space *space,
 /* Remember EDGE, a field of the old object OBJ; again does no harm.  Any
    mutator.  Return 0 if there is no memory: the next collection must then be
    a full one.  */
-static inline int
-large_object_remember_edge(struct large_space *space, struct gc_ref obj,
-                           struct gc_edge edge) {
-  GC_ASSERT(gc_edge_address(edge) - gc_ref_value(obj)
-            < large_object_rounded_size(space, obj));
+static inline int large_object_remember_edge(struct large_space *space,
+                                             struct gc_ref obj,
+                                             struct gc_edge edge) {
+  GC_ASSERT(gc_edge_address(edge) - gc_ref_value(obj) <
+            large_object_rounded_size(space, obj));
   (void)obj;
   return gc_edge_set_add(&space->remembered_edges, edge);
 }
 
 /* World stopped, one thread.  */
-static inline void
-large_space_visit_remembered_edges(struct large_space *space,
-                                   void (*visit)(struct gc_edge edge,
-                                                 struct gc_heap *heap,
-                                                 void *data),
-                                   struct gc_heap *heap, void *data) {
+static inline void large_space_visit_remembered_edges(
+    struct large_space *space,
+    void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *data),
+    struct gc_heap *heap, void *data) {
   gc_edge_set_visit(&space->remembered_edges, visit, heap, data);
 }
 
@@ -356,27 +350,23 @@ large_space_clear_remembered_edges(struct large_space *space) {
 /* ---- Life cycle ---- */
 
 /* For fork handlers: keep all locks of the space.  */
-static inline void
-large_space_lock(struct large_space *space) {
+static inline void large_space_lock(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
   pthread_mutex_lock(&space->remembered_edges.lock);
 }
 
-static inline void
-large_space_unlock(struct large_space *space) {
+static inline void large_space_unlock(struct large_space *space) {
   pthread_mutex_unlock(&space->remembered_edges.lock);
   pthread_mutex_unlock(&space->lock);
 }
 
 /* Give back what large_space_init obtained, but for the reservation.  */
-static inline void
-large_space_destroy(struct large_space *space) {
+static inline void large_space_destroy(struct large_space *space) {
   if (space->starts)
     gc_platform_release(space->starts,
                         space->table_pages * sizeof(*space->starts));
   if (space->runs)
-    gc_platform_release(space->runs,
-                        space->table_pages * sizeof(*space->runs));
+    gc_platform_release(space->runs, space->table_pages * sizeof(*space->runs));
   gc_edge_set_destroy(&space->remembered_edges);
   pthread_mutex_destroy(&space->lock);
   space->starts = NULL;
@@ -385,11 +375,11 @@ large_space_destroy(struct large_space *space) {
 
 /* RESERVATION has no high part yet.  0 if there is no memory, or if the
    reservation has more pages than an index can count.  */
-static inline int
-large_space_init(struct large_space *space, struct gc_reservation *res) {
+static inline int large_space_init(struct large_space *space,
+                                   struct gc_reservation *res) {
   size_t page_size = gc_platform_page_size();
   size_t pages = gc_reservation_size(res) / page_size + 1;
-  *space = (struct large_space){ 0 };
+  *space = (struct large_space){0};
   if (page_size - 1 > UINT16_MAX || pages >= UINT32_MAX)
     return 0;
   space->reservation = res;
@@ -420,18 +410,17 @@ large_space_init(struct large_space *space, struct gc_reservation *res) {
 
 /* ---- Verification ---- */
 
-static inline void
-large_check(int ok) {
+static inline void large_check(int ok) {
   if (GC_UNLIKELY(!ok))
     GC_CRASH();
 }
 
 /* Every run of the lists is where it should be.  Return the number of runs.  */
-static inline size_t
-large_verify_bins(const struct large_space *space,
-                  const struct large_bins *bins, uint8_t state) {
+static inline size_t large_verify_bins(const struct large_space *space,
+                                       const struct large_bins *bins,
+                                       uint8_t state) {
   size_t count = 0, pages = 0;
-  for (unsigned class = 0; class < LARGE_CLASSES; class++) {
+  for (unsigned class = 0; class < LARGE_CLASSES; class ++) {
     uint32_t prev = 0;
     int bit = (bins->nonempty[class / 64] >> (class % 64)) & 1;
     large_check(bit == (bins->head[class] != 0));
@@ -450,13 +439,13 @@ large_verify_bins(const struct large_space *space,
 }
 
 /* One run and its entries in the side table.  */
-static inline void
-large_verify_run(const struct large_space *space, uint32_t idx) {
+static inline void large_verify_run(const struct large_space *space,
+                                    uint32_t idx) {
   const struct large_run *run = &space->runs[idx];
   uint8_t state = large_state(run);
   large_check(run->pages && run->pages <= large_end_index(space) - idx);
-  large_check(space->starts[idx] == idx
-              && space->starts[idx + run->pages - 1] == idx);
+  large_check(space->starts[idx] == idx &&
+              space->starts[idx + run->pages - 1] == idx);
   if (large_state_is_object(state)) {
     large_check(state == LARGE_YOUNG || state == space->current_mark);
     large_check(run->slack < large_page_size(space));
@@ -469,9 +458,8 @@ large_verify_run(const struct large_space *space, uint32_t idx) {
 
 /* Outside of collections: trap if something is inconsistent.  Return the number
    of objects.  */
-static inline size_t
-large_space_verify(struct large_space *space) {
-  size_t counts[LARGE_STATE_MASK + 1] = { 0 }, live = 0, nursery = 0;
+static inline size_t large_space_verify(struct large_space *space) {
+  size_t counts[LARGE_STATE_MASK + 1] = {0}, live = 0, nursery = 0;
   pthread_mutex_lock(&space->lock);
   uint32_t end = large_end_index(space);
   uint8_t last_state = LARGE_ABSORBED;
@@ -487,16 +475,15 @@ large_space_verify(struct large_space *space) {
     last_state = state;
   }
   large_check(idx == end);
-  large_check(space->bottom
-              == gc_reservation_high_bottom(space->reservation));
+  large_check(space->bottom == gc_reservation_high_bottom(space->reservation));
   large_check(live == space->live_pages);
   size_t objects =
-    counts[LARGE_YOUNG] + counts[LARGE_MARK_0] + counts[LARGE_MARK_1];
+      counts[LARGE_YOUNG] + counts[LARGE_MARK_0] + counts[LARGE_MARK_1];
   large_check(objects == space->live_objects);
-  large_check(large_verify_bins(space, &space->dirty, LARGE_DIRTY)
-              == counts[LARGE_DIRTY]);
-  large_check(large_verify_bins(space, &space->zero, LARGE_ZERO)
-              == counts[LARGE_ZERO]);
+  large_check(large_verify_bins(space, &space->dirty, LARGE_DIRTY) ==
+              counts[LARGE_DIRTY]);
+  large_check(large_verify_bins(space, &space->zero, LARGE_ZERO) ==
+              counts[LARGE_ZERO]);
   for (uint32_t i = space->nursery; i; i = space->runs[i].next, nursery++)
     large_check(large_state(&space->runs[i]) == LARGE_YOUNG);
   large_check(!GC_GENERATIONAL || nursery == counts[LARGE_YOUNG]);

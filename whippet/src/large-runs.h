@@ -138,57 +138,51 @@ struct large_space {
 
 /* ---- Runs ---- */
 
-static inline size_t
-large_page_size(const struct large_space *space) {
+static inline size_t large_page_size(const struct large_space *space) {
   return (size_t)1 << space->page_shift;
 }
 
-static inline uint32_t
-large_page_index(const struct large_space *space, uintptr_t addr) {
+static inline uint32_t large_page_index(const struct large_space *space,
+                                        uintptr_t addr) {
   return (addr - space->origin) >> space->page_shift;
 }
 
-static inline uintptr_t
-large_page_address(const struct large_space *space, uint32_t idx) {
+static inline uintptr_t large_page_address(const struct large_space *space,
+                                           uint32_t idx) {
   return space->origin + ((uintptr_t)idx << space->page_shift);
 }
 
 /* One more than the greatest index.  */
-static inline uint32_t
-large_end_index(const struct large_space *space) {
+static inline uint32_t large_end_index(const struct large_space *space) {
   return large_page_index(space, space->limit);
 }
 
-static inline uint8_t
-large_meta(const struct large_run *run) {
+static inline uint8_t large_meta(const struct large_run *run) {
   return gc_atomic_load_relaxed(&run->meta);
 }
 
-static inline uint8_t
-large_state(const struct large_run *run) {
+static inline uint8_t large_state(const struct large_run *run) {
   return large_meta(run) & LARGE_STATE_MASK;
 }
 
-static inline int
-large_state_is_object(uint8_t state) {
+static inline int large_state_is_object(uint8_t state) {
   return LARGE_YOUNG <= state && state <= LARGE_MARK_1;
 }
 
-static inline void
-large_run_set(struct large_run *run, uint32_t pages, uint8_t meta) {
+static inline void large_run_set(struct large_run *run, uint32_t pages,
+                                 uint8_t meta) {
   gc_atomic_store_relaxed(&run->pages, pages);
   gc_atomic_store_relaxed(&run->meta, meta);
 }
 
-static inline void
-large_set_start(struct large_space *space, uint32_t page, uint32_t idx) {
+static inline void large_set_start(struct large_space *space, uint32_t page,
+                                   uint32_t idx) {
   gc_atomic_store_relaxed(&space->starts[page], idx);
 }
 
 /* Make the PAGES at IDX a tile of the range.  */
-static inline void
-large_set_tile(struct large_space *space, uint32_t idx, uint32_t pages,
-               uint8_t meta) {
+static inline void large_set_tile(struct large_space *space, uint32_t idx,
+                                  uint32_t pages, uint8_t meta) {
   large_run_set(&space->runs[idx], pages, meta);
   large_set_start(space, idx, idx);
   large_set_start(space, idx + pages - 1, idx);
@@ -197,22 +191,20 @@ large_set_tile(struct large_space *space, uint32_t idx, uint32_t pages,
 /* ---- Free lists; lock held ---- */
 
 /* Sizes below 8 have a class each; others share their three leading bits.  */
-static inline unsigned
-large_size_class(uint32_t pages) {
+static inline unsigned large_size_class(uint32_t pages) {
   if (pages < 8)
     return pages;
   unsigned log = 31 - __builtin_clz(pages);
   return 8 + (log - 3) * 4 + ((pages >> (log - 2)) & 3);
 }
 
-static inline struct large_bins*
-large_bins_of(struct large_space *space, uint8_t state) {
+static inline struct large_bins *large_bins_of(struct large_space *space,
+                                               uint8_t state) {
   GC_ASSERT(state == LARGE_DIRTY || state == LARGE_ZERO);
   return state == LARGE_DIRTY ? &space->dirty : &space->zero;
 }
 
-static inline void
-large_link(struct large_space *space, uint32_t idx) {
+static inline void large_link(struct large_space *space, uint32_t idx) {
   struct large_run *run = &space->runs[idx];
   struct large_bins *bins = large_bins_of(space, large_state(run));
   unsigned class = large_size_class(run->pages);
@@ -227,8 +219,7 @@ large_link(struct large_space *space, uint32_t idx) {
   bins->pages += run->pages;
 }
 
-static inline void
-large_unlink(struct large_space *space, uint32_t idx) {
+static inline void large_unlink(struct large_space *space, uint32_t idx) {
   struct large_run *run = &space->runs[idx];
   struct large_bins *bins = large_bins_of(space, large_state(run));
   unsigned class = large_size_class(run->pages);
@@ -246,8 +237,8 @@ large_unlink(struct large_space *space, uint32_t idx) {
 }
 
 /* Least nonempty class that is at least CLASS, or LARGE_CLASSES.  */
-static inline unsigned
-large_next_class(const struct large_bins *bins, unsigned class) {
+static inline unsigned large_next_class(const struct large_bins *bins,
+                                        unsigned class) {
   for (unsigned i = class / 64; i < LARGE_CLASSES / 64; i++) {
     uint64_t word = bins->nonempty[i];
     if (i == class / 64)
@@ -260,9 +251,9 @@ large_next_class(const struct large_bins *bins, unsigned class) {
 
 /* A run of at least PAGES, or 0.  Not all of those in the class of PAGES are
    long enough; look at PROBES of them.  */
-static inline uint32_t
-large_find_fit(const struct large_space *space, const struct large_bins *bins,
-               uint32_t pages, size_t probes) {
+static inline uint32_t large_find_fit(const struct large_space *space,
+                                      const struct large_bins *bins,
+                                      uint32_t pages, size_t probes) {
   unsigned class = large_size_class(pages);
   for (uint32_t idx = bins->head[class]; idx && probes;
        idx = space->runs[idx].next, probes--)
@@ -273,18 +264,19 @@ large_find_fit(const struct large_space *space, const struct large_bins *bins,
 }
 
 /* The run at IDX + PAGES, if it is in STATE; else 0.  */
-static inline uint32_t
-large_free_successor(const struct large_space *space, uint32_t idx,
-                     uint32_t pages, uint8_t state) {
+static inline uint32_t large_free_successor(const struct large_space *space,
+                                            uint32_t idx, uint32_t pages,
+                                            uint8_t state) {
   uint32_t next = idx + pages;
-  return next < large_end_index(space)
-    && large_state(&space->runs[next]) == state ? next : 0;
+  return next < large_end_index(space) &&
+                 large_state(&space->runs[next]) == state
+             ? next
+             : 0;
 }
 
 /* The run that ends at IDX, if it is in STATE; else 0.  */
-static inline uint32_t
-large_free_predecessor(const struct large_space *space, uint32_t idx,
-                       uint8_t state) {
+static inline uint32_t large_free_predecessor(const struct large_space *space,
+                                              uint32_t idx, uint8_t state) {
   if (idx <= large_page_index(space, space->bottom))
     return 0;
   uint32_t prev = space->starts[idx - 1];
@@ -295,15 +287,15 @@ large_free_predecessor(const struct large_space *space, uint32_t idx,
 /* Make the PAGES at IDX, which are in no free list, a free run in STATE, merged
    with its neighbours in that state.  FREED is the clock for dirty runs.
    Return the index of the merged run.  */
-static inline uint32_t
-large_add_free(struct large_space *space, uint32_t idx, uint32_t pages,
-               uint8_t state, uint16_t freed) {
+static inline uint32_t large_add_free(struct large_space *space, uint32_t idx,
+                                      uint32_t pages, uint8_t state,
+                                      uint16_t freed) {
   uint32_t largest = pages;
   uint32_t next = large_free_successor(space, idx, pages, state);
   uint32_t prev = large_free_predecessor(space, idx, state);
   uint32_t start = prev ? prev : idx;
   uint32_t total = pages;
-  uint32_t parts[2] = { prev, next };
+  uint32_t parts[2] = {prev, next};
   for (int i = 0; i < 2; i++) {
     if (!parts[i])
       continue;
@@ -329,22 +321,21 @@ large_add_free(struct large_space *space, uint32_t idx, uint32_t pages,
 
 /* Commit the table at BASE down to the element at LOC.  *COMMITTED is how far
    it is committed.  */
-static inline int
-large_commit_table(void *base, void *loc, uintptr_t *committed) {
+static inline int large_commit_table(void *base, void *loc,
+                                     uintptr_t *committed) {
   uintptr_t low = (uintptr_t)loc & ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
   if (low < (uintptr_t)base)
     low = (uintptr_t)base;
   if (low >= *committed)
     return 1;
-  if (!gc_platform_commit((void*)low, *committed - low))
+  if (!gc_platform_commit((void *)low, *committed - low))
     return 0;
   *committed = low;
   return 1;
 }
 
 /* Grow downwards by BYTES.  0 on failure.  */
-static inline int
-large_grow(struct large_space *space, size_t bytes) {
+static inline int large_grow(struct large_space *space, size_t bytes) {
   uintptr_t bottom = space->bottom;
   if (bytes > bottom - gc_reservation_low_top(space->reservation))
     return 0;
@@ -352,10 +343,10 @@ large_grow(struct large_space *space, size_t bytes) {
   uint32_t idx = large_page_index(space, bottom - bytes);
   /* Tables first: memory once taken from the reservation is not returned.  */
   if (!large_commit_table(space->starts, &space->starts[idx],
-                          &space->starts_committed)
-      || !large_commit_table(space->runs, &space->runs[idx],
-                             &space->runs_committed)
-      || !gc_reservation_extend_high(space->reservation, bytes))
+                          &space->starts_committed) ||
+      !large_commit_table(space->runs, &space->runs[idx],
+                          &space->runs_committed) ||
+      !gc_reservation_extend_high(space->reservation, bytes))
     return 0;
   for (uint32_t i = 0; i < pages; i++)
     large_set_start(space, idx + i, idx);
@@ -366,17 +357,17 @@ large_grow(struct large_space *space, size_t bytes) {
 }
 
 /* Grow such that a run of PAGES is free.  0 on failure.  */
-static inline int
-large_grow_for(struct large_space *space, uint32_t pages) {
+static inline int large_grow_for(struct large_space *space, uint32_t pages) {
   if (space->bottom < space->limit) {
     struct large_run *first =
-      &space->runs[large_page_index(space, space->bottom)];
+        &space->runs[large_page_index(space, space->bottom)];
     if (large_state(first) == LARGE_ZERO)
       pages = pages > first->pages ? pages - first->pages : 1;
   }
   size_t bytes = (size_t)pages << space->page_shift;
-  return (bytes < LARGE_GROWTH_BYTES && large_grow(space, LARGE_GROWTH_BYTES))
-    || large_grow(space, bytes);
+  return (bytes < LARGE_GROWTH_BYTES &&
+          large_grow(space, LARGE_GROWTH_BYTES)) ||
+         large_grow(space, bytes);
 }
 
 /* ---- Returning memory to the OS ---- */
@@ -384,8 +375,8 @@ large_grow_for(struct large_space *space, uint32_t pages) {
 /* Discard up to one slice of a run that has been dirty for TICKS.  Return 0 if
    there is none; lists are roughly in order of age, the oldest at the tail.
    Lock held.  */
-static inline int
-large_discard_slice(struct large_space *space, uint16_t ticks) {
+static inline int large_discard_slice(struct large_space *space,
+                                      uint16_t ticks) {
   struct large_bins *bins = &space->dirty;
   for (unsigned class = large_next_class(bins, 0); class < LARGE_CLASSES;
        class = large_next_class(bins, class + 1)) {
@@ -399,7 +390,7 @@ large_discard_slice(struct large_space *space, uint16_t ticks) {
     if (slice > pages)
       slice = pages;
     large_unlink(space, idx);
-    gc_platform_discard((void*)large_page_address(space, idx),
+    gc_platform_discard((void *)large_page_address(space, idx),
                         (size_t)slice << space->page_shift);
     if (slice < pages) {
       large_set_tile(space, idx, slice, LARGE_ABSORBED);
@@ -412,8 +403,8 @@ large_discard_slice(struct large_space *space, uint16_t ticks) {
 }
 
 /* The lock is released between slices, for mutators that wait to allocate.  */
-static inline void
-large_discard_older(struct large_space *space, uint16_t ticks) {
+static inline void large_discard_older(struct large_space *space,
+                                       uint16_t ticks) {
   for (int more = 1; more;) {
     pthread_mutex_lock(&space->lock);
     more = large_discard_slice(space, ticks);
@@ -425,8 +416,7 @@ large_discard_older(struct large_space *space, uint16_t ticks) {
 
 /* To be called about once a second, by any one thread: freed memory that was
    not used again for two calls goes back to the OS.  */
-static inline void
-large_space_age(struct large_space *space) {
+static inline void large_space_age(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
   space->clock++;
   pthread_mutex_unlock(&space->lock);
@@ -434,8 +424,7 @@ large_space_age(struct large_space *space) {
 }
 
 /* All freed memory goes back to the OS now.  Any thread.  */
-static inline void
-large_space_release_all(struct large_space *space) {
+static inline void large_space_release_all(struct large_space *space) {
   large_discard_older(space, 0);
 }
 

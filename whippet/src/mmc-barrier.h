@@ -15,8 +15,7 @@
 
 #include "mmc-heap.h"
 
-static struct edge_buffer*
-heap_take_edge_buffer(struct gc_heap *heap) {
+static struct edge_buffer *heap_take_edge_buffer(struct gc_heap *heap) {
   pthread_mutex_lock(&heap->edges_lock);
   struct edge_buffer *buf = heap->free_edges;
   if (buf)
@@ -31,8 +30,7 @@ heap_take_edge_buffer(struct gc_heap *heap) {
   return buf;
 }
 
-static void
-heap_add_full_edges(struct gc_heap *heap, struct edge_buffer *buf) {
+static void heap_add_full_edges(struct gc_heap *heap, struct edge_buffer *buf) {
   struct edge_buffer *head = gc_atomic_load_relaxed(&heap->full_edges);
   do
     buf->next = head;
@@ -40,15 +38,13 @@ heap_add_full_edges(struct gc_heap *heap, struct edge_buffer *buf) {
 }
 
 /* Give up MUT's buffer.  By its thread, or in a pause.  */
-static void
-mutator_release_edges(struct gc_mutator *mut) {
+static void mutator_release_edges(struct gc_mutator *mut) {
   if (mut->edges)
     heap_add_full_edges(mut->heap, mut->edges);
   mut->edges = NULL;
 }
 
-static int
-mutator_remember_edge(struct gc_mutator *mut, struct gc_edge edge) {
+static int mutator_remember_edge(struct gc_mutator *mut, struct gc_edge edge) {
   if (mut->edges && mut->edges->count == EDGE_BUFFER_SIZE)
     mutator_release_edges(mut);
   if (!mut->edges)
@@ -59,15 +55,13 @@ mutator_remember_edge(struct gc_mutator *mut, struct gc_edge edge) {
   return 1;
 }
 
-static inline uint8_t
-nofl_log_bit(struct gc_edge edge) {
-  return gc_edge_address(edge) & sizeof(uintptr_t)
-    ? NOFL_LOGGED_1 : NOFL_LOGGED_0;
+static inline uint8_t nofl_log_bit(struct gc_edge edge) {
+  return gc_edge_address(edge) & sizeof(uintptr_t) ? NOFL_LOGGED_1
+                                                   : NOFL_LOGGED_0;
 }
 
 /* Returns nonzero if this call set the bit.  */
-static int
-nofl_log_edge(struct gc_edge edge) {
+static int nofl_log_edge(struct gc_edge edge) {
   uint8_t *loc = nofl_metadata_byte(gc_edge_address(edge));
   uint8_t bit = nofl_log_bit(edge);
   uint8_t byte = gc_atomic_load_relaxed(loc);
@@ -77,8 +71,7 @@ nofl_log_edge(struct gc_edge edge) {
   return 0;
 }
 
-static void
-nofl_unlog_edge(struct gc_edge edge) {
+static void nofl_unlog_edge(struct gc_edge edge) {
   uint8_t *loc = nofl_metadata_byte(gc_edge_address(edge));
   uint8_t bit = nofl_log_bit(edge);
   uint8_t byte = gc_atomic_load_relaxed(loc);
@@ -86,8 +79,7 @@ nofl_unlog_edge(struct gc_edge edge) {
     continue;
 }
 
-static int
-heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
+static int heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
   if (nofl_space_contains(&heap->space, addr))
     return !nofl_object_is_old(addr);
@@ -96,12 +88,11 @@ heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
   return 0;
 }
 
-static void
-mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
-                      struct gc_edge edge, struct gc_ref new_val) {
+static void mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
+                                  struct gc_edge edge, struct gc_ref new_val) {
   struct gc_heap *heap = mut->heap;
-  if (gc_ref_is_null(new_val) || gc_ref_is_immediate(new_val)
-      || !heap_ref_is_young(heap, new_val))
+  if (gc_ref_is_null(new_val) || gc_ref_is_immediate(new_val) ||
+      !heap_ref_is_young(heap, new_val))
     return;
   uintptr_t addr = gc_ref_value(obj);
   int recorded;
@@ -126,8 +117,7 @@ mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
 /* End of a collection, world stopped: empty the remembered set.  Objects may
    have died or moved: the bits of dead ones are cleared by sweeping, and
    copies start without.  */
-static void
-heap_forget_remembered_edges(struct gc_heap *heap) {
+static void heap_forget_remembered_edges(struct gc_heap *heap) {
   struct edge_buffer *buf = heap->full_edges;
   heap->full_edges = NULL;
   while (buf) {

@@ -12,8 +12,8 @@
 /* A heap with less live data than this is traced by one thread.  */
 #define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
 
-#if defined(GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS) \
-  && GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS
+#if defined(GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS) && \
+    GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS
 #define MMC_EPHEMERONS_PRECEDE_FINALIZERS 1
 #else
 #define MMC_EPHEMERONS_PRECEDE_FINALIZERS 0
@@ -23,20 +23,19 @@
    while the world is still stopped, so that no other mutator can take what
    this collection found.  */
 struct mmc_request {
-  struct nofl_allocator *allocator;   /* small: needs a hole ... */
-  size_t granules;                    /* ... of this size */
-  size_t large_bytes;                 /* large: needs so many */
+  struct nofl_allocator *allocator; /* small: needs a hole ... */
+  size_t granules;                  /* ... of this size */
+  size_t large_bytes;               /* large: needs so many */
   uint8_t large_kind;
   int use_reserve;
   uint8_t satisfied;
   void *large_object;
 };
 
-static void* heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
+static void *heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
                                      uint8_t kind, int use_reserve);
 
-static void
-heap_finish_allocators(struct gc_heap *heap) {
+static void heap_finish_allocators(struct gc_heap *heap) {
   for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
     nofl_allocator_finish(&heap->space, &m->allocator);
     nofl_allocator_finish(&heap->space, &m->ambiguous_allocator);
@@ -45,18 +44,17 @@ heap_finish_allocators(struct gc_heap *heap) {
 }
 
 /* Without room in the table of roots, trace the root at once.  */
-static void
-heap_add_root(struct gc_heap *heap, enum trace_root_kind kind, void *data) {
+static void heap_add_root(struct gc_heap *heap, enum trace_root_kind kind,
+                          void *data) {
   if (!tracer_add_root(&heap->tracer, kind, data)) {
     struct trace_worker *worker = &heap->tracer.workers[0];
     worker->parallel = 0;
     worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
-    trace_root(worker, (struct trace_root) { kind, data });
+    trace_root(worker, (struct trace_root){kind, data});
   }
 }
 
-static void
-heap_add_pinned_roots(struct gc_heap *heap) {
+static void heap_add_pinned_roots(struct gc_heap *heap) {
 #if GC_CONSERVATIVE_ROOTS
   for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
     heap_add_root(heap, TRACE_ROOT_MUTATOR_STACK, m);
@@ -71,8 +69,7 @@ heap_add_pinned_roots(struct gc_heap *heap) {
 #endif
 }
 
-static void
-heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
+static void heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
   for (struct gc_mutator *m = heap->mutators; m; m = m->next)
     if (m->roots)
       heap_add_root(heap, TRACE_ROOT_MUTATOR, m);
@@ -90,13 +87,13 @@ heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
    the last collection and since counts.  This costs one scan of those objects
    and pins what they hold for this collection only.  */
 
-static void
-fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo, uintptr_t hi) {
+static void fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo,
+                                uintptr_t hi) {
   for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
-    uintptr_t word = *(uintptr_t*)addr;
-    if (!nofl_space_contains(&heap->space, word)
-        || !gc_is_valid_conservative_ref_displacement
-             (word & (sizeof(uintptr_t) - 1)))
+    uintptr_t word = *(uintptr_t *)addr;
+    if (!nofl_space_contains(&heap->space, word) ||
+        !gc_is_valid_conservative_ref_displacement(word &
+                                                   (sizeof(uintptr_t) - 1)))
       continue;
     uintptr_t target = nofl_resolve_conservative(&heap->space, word, 0);
     if (target)
@@ -104,40 +101,37 @@ fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo, uintptr_t hi) {
   }
 }
 
-static void
-fix_referents_of_object(uintptr_t addr, uint8_t state, void *data) {
+static void fix_referents_of_object(uintptr_t addr, uint8_t state, void *data) {
   (void)state;
   if (!(*nofl_metadata_byte(addr) & NOFL_KIND_NONE))
     fix_ambiguous_words(data, addr, addr + nofl_object_size(addr));
 }
 
-static inline void
-fix_referents_of_block(struct nofl_space *space, struct nofl_block *block,
-                       void *data) {
+static inline void fix_referents_of_block(struct nofl_space *space,
+                                          struct nofl_block *block,
+                                          void *data) {
   (void)space;
   if (!nofl_block_is_empty(block) && block->class == NOFL_CLASS_AMBIGUOUS)
     nofl_visit_objects(block, fix_referents_of_object, data);
 }
 
-static void
-fix_referents_of_large_object(uintptr_t start, size_t bytes, uint8_t kind,
-                              int live, void *data) {
+static void fix_referents_of_large_object(uintptr_t start, size_t bytes,
+                                          uint8_t kind, int live, void *data) {
   (void)live;
   if ((kind & NOFL_KIND_MASK) == NOFL_PINNED)
     fix_ambiguous_words(data, start,
                         start + (bytes & ~(sizeof(uintptr_t) - 1)));
 }
 
-static void
-heap_fix_ambiguous_referents(struct gc_heap *heap) {
+static void heap_fix_ambiguous_referents(struct gc_heap *heap) {
   nofl_visit_blocks(&heap->space, fix_referents_of_block, heap);
   large_space_visit_objects(&heap->large, fix_referents_of_large_object, heap);
 }
 
 /* The referents of pinned roots are marked before anything may move, without
    tracing further; then the blocks to evacuate are chosen.  */
-static size_t
-heap_start_evacuation(struct gc_heap *heap, size_t max_survivors) {
+static size_t heap_start_evacuation(struct gc_heap *heap,
+                                    size_t max_survivors) {
   struct gc_tracer *tracer = &heap->tracer;
   struct trace_worker *worker = &tracer->workers[0];
   worker->parallel = 0;
@@ -147,17 +141,15 @@ heap_start_evacuation(struct gc_heap *heap, size_t max_survivors) {
   trace_flush_pending_edges(worker);
   tracer_clear_roots(tracer);
   heap_fix_ambiguous_referents(heap);
-  size_t candidates =
-    nofl_space_start_evacuation(&heap->space, max_survivors);
+  size_t candidates = nofl_space_start_evacuation(&heap->space, max_survivors);
   tracer_set_evacuating(tracer, heap->space.evacuating);
   return candidates;
 }
 
-static void
-heap_trace_ephemerons(struct gc_heap *heap) {
+static void heap_trace_ephemerons(struct gc_heap *heap) {
   struct gc_pending_ephemerons *pending = heap->pending_ephemerons;
-  if (gc_pending_ephemerons_empty(pending)
-      || gc_pending_ephemerons_eager(pending))
+  if (gc_pending_ephemerons_empty(pending) ||
+      gc_pending_ephemerons_eager(pending))
     return;
   tracer_set_eager_ephemerons(&heap->tracer);
   struct trace_worker *worker = &heap->tracer.workers[0];
@@ -167,15 +159,14 @@ heap_trace_ephemerons(struct gc_heap *heap) {
   heap_trace(heap);
 }
 
-static void
-heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
+static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   struct trace_worker *worker = &heap->tracer.workers[0];
   size_t priorities = gc_finalizer_priority_count();
   for (size_t p = 0; p < priorities; p++) {
     worker->parallel = 0;
     worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
-    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit,
-                               heap, worker))
+    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit, heap,
+                               worker))
       continue;
     heap_trace(heap);
     heap_trace_ephemerons(heap);
@@ -183,9 +174,8 @@ heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
 }
 
 /* Returns the number of blocks chosen to be evacuated.  */
-static size_t
-heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
-               size_t max_survivors) {
+static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
+                             size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t candidates = 0;
   if (kind == GC_COLLECTION_COMPACTING)
@@ -210,8 +200,7 @@ heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
 }
 
 /* Add up what the workers did; returns bytes traced.  */
-static size_t
-heap_finish_workers(struct gc_heap *heap) {
+static size_t heap_finish_workers(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   struct gc_heap_statistics *stats = &heap->statistics;
   size_t bytes = 0;
@@ -221,8 +210,7 @@ heap_finish_workers(struct gc_heap *heap) {
     bytes += worker->bytes_traced;
     stats->objects_traced += worker->objects_traced;
     stats->objects_evacuated += worker->objects_moved;
-    stats->bytes_evacuated +=
-      worker->granules_moved << NOFL_GRANULE_SIZE_LOG_2;
+    stats->bytes_evacuated += worker->granules_moved << NOFL_GRANULE_SIZE_LOG_2;
   }
   stats->bytes_traced += bytes;
   tracer_set_evacuating(tracer, 0);
@@ -230,21 +218,19 @@ heap_finish_workers(struct gc_heap *heap) {
   return bytes;
 }
 
-static void
-heap_begin_statistics(struct gc_heap *heap) {
+static void heap_begin_statistics(struct gc_heap *heap) {
   /* Odd: being written.  The release fence keeps the writes after it.  */
   gc_atomic_store_relaxed(&heap->statistics_sequence,
                           heap->statistics_sequence + 1);
   __atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
-static void
-heap_end_statistics(struct gc_heap *heap) {
+static void heap_end_statistics(struct gc_heap *heap) {
   gc_atomic_store(&heap->statistics_sequence, heap->statistics_sequence + 1);
 }
 
-static void
-heap_record_collection(struct gc_heap *heap, enum gc_collection_kind kind) {
+static void heap_record_collection(struct gc_heap *heap,
+                                   enum gc_collection_kind kind) {
   struct gc_heap_statistics *stats = &heap->statistics;
   if (kind == GC_COLLECTION_MINOR)
     stats->collections_minor++;
@@ -256,8 +242,7 @@ heap_record_collection(struct gc_heap *heap, enum gc_collection_kind kind) {
     heap->started[k]++;
 }
 
-static void
-heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
+static void heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
   struct gc_heap_statistics *stats = &heap->statistics;
   size_t small_live = heap->live_bytes - heap->live_large_bytes;
   size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
@@ -269,27 +254,26 @@ heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
   stats->fragmentation_bytes = used > small_live ? used - small_live : 0;
 }
 
-static void
-heap_satisfy_request(struct gc_heap *heap, struct mmc_request *request) {
+static void heap_satisfy_request(struct gc_heap *heap,
+                                 struct mmc_request *request) {
   if (!request)
     return;
   if (request->large_bytes) {
-    request->large_object =
-      heap_try_allocate_large(heap, request->large_bytes, request->large_kind,
-                              request->use_reserve);
+    request->large_object = heap_try_allocate_large(
+        heap, request->large_bytes, request->large_kind, request->use_reserve);
     request->satisfied = request->large_object != NULL;
   } else {
     request->satisfied =
-      nofl_allocator_refill(&heap->space, request->allocator,
-                            request->granules, request->use_reserve);
+        nofl_allocator_refill(&heap->space, request->allocator,
+                              request->granules, request->use_reserve);
   }
 }
 
 /* One cycle of KIND.  No allocator holds a block and all blocks are swept.
    MAX_SURVIVORS: fuller blocks are not evacuated.  */
-static void
-heap_collect_cycle(struct gc_heap *heap, enum gc_collection_kind kind,
-                   size_t max_survivors) {
+static void heap_collect_cycle(struct gc_heap *heap,
+                               enum gc_collection_kind kind,
+                               size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t old_live = is_minor ? heap->live_bytes : 0;
   heap->last_kind = kind;
@@ -330,9 +314,9 @@ heap_collect_cycle(struct gc_heap *heap, enum gc_collection_kind kind,
 /* The stopped part.  A compaction that finds too few free blocks to copy to is
    preceded by a cycle that only marks: then all garbage has been found, and the
    number of survivors in each block is exact.  */
-static void
-heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
-                     struct mmc_request *request) {
+static void heap_collect_stopped(struct gc_heap *heap,
+                                 enum gc_collection_kind requested,
+                                 struct mmc_request *request) {
   struct nofl_space *space = &heap->space;
   space->collecting = 1;
   heap_finish_allocators(heap);
@@ -340,10 +324,11 @@ heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   enum gc_collection_kind kind =
-    heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+      heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
   if (kind == GC_COLLECTION_COMPACTING) {
     size_t max = requested == GC_COLLECTION_COMPACTING || heap->stress.compact
-      ? NOFL_GRANULES_PER_BLOCK : MMC_SPARSE_GRANULES;
+                     ? NOFL_GRANULES_PER_BLOCK
+                     : MMC_SPARSE_GRANULES;
     if (nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
       nofl_space_finish_sweeping(space);
@@ -363,8 +348,7 @@ heap_collect_stopped(struct gc_heap *heap, enum gc_collection_kind requested,
 
 /* What can be done before mutators are stopped: work that would lengthen the
    pause, and calls that may block or allocate.  */
-static void
-heap_prepare_to_stop(struct gc_heap *heap) {
+static void heap_prepare_to_stop(struct gc_heap *heap) {
 #if GC_CONSERVATIVE_ROOTS
   gc_platform_prepare_global_roots();
 #endif
@@ -376,9 +360,10 @@ heap_prepare_to_stop(struct gc_heap *heap) {
 
 /* Collect.  MUT is the calling thread's running mutator, or NULL.  With
    heap->lock held.  */
-static void GC_NEVER_INLINE
-heap_collect(struct gc_heap *heap, struct gc_mutator *mut,
-             enum gc_collection_kind requested, struct mmc_request *request) {
+static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
+                                         struct gc_mutator *mut,
+                                         enum gc_collection_kind requested,
+                                         struct mmc_request *request) {
   if (mut)
     MUTATOR_EVENT(mut, mutator_cause_gc);
   heap_prepare_to_stop(heap);

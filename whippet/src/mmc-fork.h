@@ -15,8 +15,7 @@ static struct gc_heap *all_heaps;
 
 /* Unlink MUT and free what it holds, with the lock held and MUT inactive or
    its own thread calling.  */
-static void
-heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
+static void heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   nofl_allocator_finish(&heap->space, &mut->allocator);
   nofl_allocator_finish(&heap->space, &mut->ambiguous_allocator);
   mutator_release_edges(mut);
@@ -29,11 +28,10 @@ heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   heap->mutator_count--;
 }
 
-static void GC_NEVER_INLINE
-fork_prepare(void) {
+static void GC_NEVER_INLINE fork_prepare(void) {
   struct gc_mutator *mut = current_mutator;
-  int was_running = mut
-    && __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING;
+  int was_running =
+      mut && __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING;
   if (mut)
     mutator_enter_library(mut);
   if (was_running) {
@@ -51,27 +49,23 @@ fork_prepare(void) {
   }
   /* With the heap's lock held the stop flag is clear.  */
   if (was_running)
-    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING,
-                     __ATOMIC_SEQ_CST);
+    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
 }
 
-static void
-fork_unlock(struct gc_heap *heap) {
+static void fork_unlock(struct gc_heap *heap) {
   pthread_mutex_unlock(&heap->edges_lock);
   large_space_unlock(&heap->large);
   gc_reservation_unlock(&heap->reservation);
   nofl_space_unlock(&heap->space);
 }
 
-static void
-fork_finish(void) {
+static void fork_finish(void) {
   pthread_mutex_unlock(&heaps_lock);
   if (current_mutator)
     mutator_leave_library(current_mutator);
 }
 
-static void
-fork_parent(void) {
+static void fork_parent(void) {
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     fork_unlock(heap);
     heap_unlock(heap);
@@ -79,8 +73,7 @@ fork_parent(void) {
   fork_finish();
 }
 
-static void
-fork_child(void) {
+static void fork_child(void) {
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     fork_unlock(heap);
     struct gc_mutator *next;
@@ -101,8 +94,7 @@ fork_child(void) {
   fork_finish();
 }
 
-static void
-register_heap(struct gc_heap *heap) {
+static void register_heap(struct gc_heap *heap) {
   static int registered;
   pthread_mutex_lock(&heaps_lock);
   if (!registered) {

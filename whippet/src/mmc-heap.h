@@ -30,9 +30,9 @@
 
 enum mutator_status {
   MUTATOR_RUNNING,
-  MUTATOR_STOPPED,       /* at a safepoint, or waiting for the heap lock */
+  MUTATOR_STOPPED, /* at a safepoint, or waiting for the heap lock */
   MUTATOR_INACTIVE,
-  MUTATOR_SIGNALLED      /* parked by the signal handler */
+  MUTATOR_SIGNALLED /* parked by the signal handler */
 };
 
 #define EDGE_BUFFER_SIZE 510
@@ -64,23 +64,24 @@ struct gc_mutator {
 
 _Static_assert(offsetof(struct gc_mutator, allocator.alloc) == 0,
                "published allocation pointer offset");
-_Static_assert(offsetof(struct gc_mutator, allocator.limit)
-               == sizeof(uintptr_t), "published allocation limit offset");
+_Static_assert(offsetof(struct gc_mutator, allocator.limit) ==
+                   sizeof(uintptr_t),
+               "published allocation limit offset");
 
 /* Switches for testing, from the environment variable GC_MMC_STRESS.  */
 struct mmc_stress {
-  uint32_t collect_every;        /* at every n-th slow path */
-  uint8_t compact;               /* every collection evacuates all it can */
-  uint8_t random_kind;           /* explicit and stress kinds at random */
-  uint8_t verify;                /* before and after each collection */
-  uint8_t poison;                /* overwrite free memory */
-  uint32_t refuse_per_mille;     /* evacuation finds no target block */
-  uint32_t stack_limit;          /* items on a trace worker's stack */
-  uint32_t delay_usec;           /* at most, at random, when stopping */
+  uint32_t collect_every;    /* at every n-th slow path */
+  uint8_t compact;           /* every collection evacuates all it can */
+  uint8_t random_kind;       /* explicit and stress kinds at random */
+  uint8_t verify;            /* before and after each collection */
+  uint8_t poison;            /* overwrite free memory */
+  uint32_t refuse_per_mille; /* evacuation finds no target block */
+  uint32_t stack_limit;      /* items on a trace worker's stack */
+  uint32_t delay_usec;       /* at most, at random, when stopping */
 };
 
 struct mmc_preemption {
-  int signal_number;             /* 0: off */
+  int signal_number; /* 0: off */
   uint64_t grace_nsec;
   gc_may_park_predicate may_park;
   void *data;
@@ -88,7 +89,7 @@ struct mmc_preemption {
 
 struct mmc_sizing {
   enum gc_heap_size_policy policy;
-  size_t maximum_size;           /* 0: none */
+  size_t maximum_size; /* 0: none */
   double double_threshold;
   double expansiveness;
   /* Adaptive: smoothed bytes per nanosecond.  */
@@ -114,7 +115,7 @@ struct gc_heap {
   __attribute__((aligned(64))) pthread_mutex_t lock;
   struct gc_mutator *mutators;
   size_t mutator_count;
-  size_t heap_size;              /* written with the lock held */
+  size_t heap_size; /* written with the lock held */
 
   /* Collections started whose kind is at least the index; only grows.  */
   uint64_t started[GC_COLLECTION_COMPACTING + 1];
@@ -127,18 +128,18 @@ struct gc_heap {
   uint8_t collected_before;
   /* A remembered edge could not be recorded.  */
   uint32_t minor_impossible;
-  double major_threshold;        /* yield below which a minor run ends */
-  size_t live_bytes;             /* at the end of the last collection */
+  double major_threshold; /* yield below which a minor run ends */
+  size_t live_bytes;      /* at the end of the last collection */
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;
-  uint32_t inhibited;            /* relaxed; nesting of gc-inhibit.h */
-  uint32_t stress_counter;       /* relaxed */
-  uint32_t random_state;         /* relaxed */
+  uint32_t inhibited;      /* relaxed; nesting of gc-inhibit.h */
+  uint32_t stress_counter; /* relaxed */
+  uint32_t random_state;   /* relaxed */
 
-  struct edge_buffer *full_edges;    /* lock-free push, taken in pauses */
-  struct edge_buffer *free_edges;    /* protected by edges_lock */
+  struct edge_buffer *full_edges; /* lock-free push, taken in pauses */
+  struct edge_buffer *free_edges; /* protected by edges_lock */
   pthread_mutex_t edges_lock;
 
   struct mmc_sizing sizing;
@@ -146,11 +147,11 @@ struct gc_heap {
   struct mmc_preemption preemption;
 
   /* Ageing of free memory; mmc-ticker.h.  */
-  uint32_t ticker_word;          /* futex */
+  uint32_t ticker_word; /* futex */
   uint8_t ticker_running;
   pthread_t ticker_thread;
 
-  void* (*allocation_failure)(struct gc_heap*, size_t);
+  void *(*allocation_failure)(struct gc_heap *, size_t);
   struct gc_event_listener listener;
   void *listener_data;
 
@@ -162,43 +163,40 @@ struct gc_heap {
   struct gc_heap *next_heap;
 };
 
-#define HEAP_EVENT(heap, event, ...) do {                               \
-    (heap)->listener.event((heap)->listener_data, ##__VA_ARGS__);       \
-    GC_TRACEPOINT(event, ##__VA_ARGS__);                                \
+#define HEAP_EVENT(heap, event, ...)                              \
+  do {                                                            \
+    (heap)->listener.event((heap)->listener_data, ##__VA_ARGS__); \
+    GC_TRACEPOINT(event, ##__VA_ARGS__);                          \
   } while (0)
-#define MUTATOR_EVENT(mut, event) do {                                  \
-    (mut)->heap->listener.event((mut)->event_data);                     \
-    GC_TRACEPOINT(event);                                               \
+#define MUTATOR_EVENT(mut, event)                   \
+  do {                                              \
+    (mut)->heap->listener.event((mut)->event_data); \
+    GC_TRACEPOINT(event);                           \
   } while (0)
 
-static inline void
-mutator_enter_library(struct gc_mutator *mut) {
+static inline void mutator_enter_library(struct gc_mutator *mut) {
   mut->in_library++;
   /* Only the thread's own signal handler looks.  */
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-static inline void
-mutator_leave_library(struct gc_mutator *mut) {
+static inline void mutator_leave_library(struct gc_mutator *mut) {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   mut->in_library--;
 }
 
-static inline int
-heap_is_inhibited(struct gc_heap *heap) {
+static inline int heap_is_inhibited(struct gc_heap *heap) {
   return gc_atomic_load_relaxed(&heap->inhibited) != 0;
 }
 
-static inline uint32_t
-heap_random(struct gc_heap *heap) {
+static inline uint32_t heap_random(struct gc_heap *heap) {
   uint32_t x = gc_atomic_fetch_add_relaxed(&heap->random_state, 0x9e3779b9u);
   x = (x ^ (x >> 16)) * 0x85ebca6bu;
   x = (x ^ (x >> 13)) * 0xc2b2ae35u;
   return x ^ (x >> 16);
 }
 
-static inline void
-heap_random_delay(struct gc_heap *heap) {
+static inline void heap_random_delay(struct gc_heap *heap) {
   if (GC_LIKELY(!heap->stress.delay_usec))
     return;
   uint64_t now = gc_platform_monotonic_nanoseconds();

@@ -30,8 +30,7 @@
 /* Compactions that nobody asked for leave blocks alone that are fuller.  */
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
 
-static inline size_t
-heap_round_size(size_t size) {
+static inline size_t heap_round_size(size_t size) {
   if (size < MMC_MIN_HEAP_SIZE)
     size = MMC_MIN_HEAP_SIZE;
   if (size > SIZE_MAX / 4)
@@ -41,33 +40,28 @@ heap_round_size(size_t size) {
 
 /* Bytes of blocks and large objects in a heap of SIZE bytes: metadata is part
    of the size.  */
-static inline size_t
-heap_size_to_budget(size_t size) {
+static inline size_t heap_size_to_budget(size_t size) {
   size_t slabs = (size + NOFL_SLAB_SIZE - 1) / NOFL_SLAB_SIZE;
   return size - slabs * NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
 }
 
-static inline size_t
-heap_budget_to_size(size_t budget) {
+static inline size_t heap_budget_to_size(size_t budget) {
   size_t per_slab = NOFL_OBJECT_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
   size_t slabs = (budget + per_slab - 1) / per_slab;
   return budget + slabs * NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
 }
 
-static inline size_t
-heap_limit_size(struct gc_heap *heap, size_t size) {
+static inline size_t heap_limit_size(struct gc_heap *heap, size_t size) {
   if (heap->sizing.maximum_size && size > heap->sizing.maximum_size)
     size = heap->sizing.maximum_size;
   return heap_round_size(size);
 }
 
 /* The one place where the heap's size changes.  With heap->lock held.  */
-static void
-heap_set_size(struct gc_heap *heap, size_t size) {
+static void heap_set_size(struct gc_heap *heap, size_t size) {
   size_t budget = heap_size_to_budget(size);
   size_t blocks = budget / NOFL_BLOCK_SIZE;
-  size_t reserve = NOFL_MOVES
-    ? (blocks * MMC_RESERVE_PER_CENT + 99) / 100 : 0;
+  size_t reserve = NOFL_MOVES ? (blocks * MMC_RESERVE_PER_CENT + 99) / 100 : 0;
   nofl_space_lock(&heap->space);
   heap->space.budget_bytes = budget;
   heap->space.reserve_blocks = reserve;
@@ -75,8 +69,7 @@ heap_set_size(struct gc_heap *heap, size_t size) {
   gc_atomic_store_relaxed(&heap->heap_size, size);
 }
 
-static void
-heap_resize(struct gc_heap *heap, size_t size) {
+static void heap_resize(struct gc_heap *heap, size_t size) {
   size = heap_limit_size(heap, size);
   if (size == heap->heap_size)
     return;
@@ -84,62 +77,56 @@ heap_resize(struct gc_heap *heap, size_t size) {
   HEAP_EVENT(heap, heap_resized, size);
 }
 
-static double
-heap_growable_target(struct gc_heap *heap, double live) {
+static double heap_growable_target(struct gc_heap *heap, double live) {
   return live + sqrt(live) * sqrt(heap->sizing.double_threshold / 2);
 }
 
-static double
-clamp(double x, double lo, double hi) {
+static double clamp(double x, double lo, double hi) {
   return x < lo ? lo : x > hi ? hi : x;
 }
 
 /* With g = s this is the growable policy's rule, times the expansiveness.  */
-static double
-heap_adaptive_target(struct gc_heap *heap, double live) {
+static double heap_adaptive_target(struct gc_heap *heap, double live) {
   struct mmc_sizing *sizing = &heap->sizing;
-  double ratio = clamp(sizing->allocation_rate / sizing->trace_rate,
-                       1.0 / 64, 64);
-  double extra = sizing->expansiveness * sqrt(live)
-    * sqrt(sizing->double_threshold / 2 * ratio);
+  double ratio =
+      clamp(sizing->allocation_rate / sizing->trace_rate, 1.0 / 64, 64);
+  double extra = sizing->expansiveness * sqrt(live) *
+                 sqrt(sizing->double_threshold / 2 * ratio);
   double target = clamp(live + extra, live * 1.1, live * 5);
   double least = live + MMC_ADAPTIVE_MIN_EXTRA;
   return target < least ? least : target;
 }
 
-static inline uint64_t
-heap_allocation_counter(struct gc_heap *heap) {
+static inline uint64_t heap_allocation_counter(struct gc_heap *heap) {
   /* Relaxed: a statistic.  */
   uint64_t granules =
-    gc_atomic_load_relaxed(&heap->space.total_allocated_granules);
-  return (granules << NOFL_GRANULE_SIZE_LOG_2)
-    + gc_atomic_load_relaxed(&heap->large_allocated);
+      gc_atomic_load_relaxed(&heap->space.total_allocated_granules);
+  return (granules << NOFL_GRANULE_SIZE_LOG_2) +
+         gc_atomic_load_relaxed(&heap->large_allocated);
 }
 
 /* Smooth the rates with what was seen since the last call.  */
-static void
-heap_update_rates(struct gc_heap *heap, uint64_t trace_nsec, size_t traced) {
+static void heap_update_rates(struct gc_heap *heap, uint64_t trace_nsec,
+                              size_t traced) {
   struct mmc_sizing *sizing = &heap->sizing;
   uint64_t now = gc_platform_monotonic_nanoseconds();
   uint64_t counter = heap_allocation_counter(heap);
   if (now > sizing->last_nsec) {
-    double rate = (double)(counter - sizing->last_counter)
-      / (now - sizing->last_nsec);
+    double rate =
+        (double)(counter - sizing->last_counter) / (now - sizing->last_nsec);
     double elapsed = (now - sizing->last_nsec) * 1e-9;
     double weight = exp(-elapsed * 0.7);
     sizing->allocation_rate =
-      sizing->allocation_rate * weight + rate * (1 - weight);
+        sizing->allocation_rate * weight + rate * (1 - weight);
   }
   sizing->last_nsec = now;
   sizing->last_counter = counter;
   /* The fixed cost of a tiny collection says nothing about speed.  */
   if (trace_nsec && traced > 256 * 1024)
-    sizing->trace_rate =
-      (sizing->trace_rate + (double)traced / trace_nsec) / 2;
+    sizing->trace_rate = (sizing->trace_rate + (double)traced / trace_nsec) / 2;
 }
 
-static size_t
-heap_policy_size(struct gc_heap *heap, size_t live) {
+static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
   double target;
   switch (heap->sizing.policy) {
   case GC_HEAP_SIZE_GROWABLE:
@@ -155,16 +142,14 @@ heap_policy_size(struct gc_heap *heap, size_t live) {
 
 /* Smallest size at which what is in use fits, with the reserve and some blocks
    to allocate in.  */
-static size_t
-heap_least_size(struct gc_heap *heap) {
+static size_t heap_least_size(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
   size_t blocks = space->used_blocks + space->reserve_blocks + 4;
   return heap_budget_to_size(blocks * NOFL_BLOCK_SIZE + space->large_bytes);
 }
 
 /* At the end of a collection, world stopped.  */
-static void
-heap_apply_sizing_policy(struct gc_heap *heap) {
+static void heap_apply_sizing_policy(struct gc_heap *heap) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
   size_t size = heap_policy_size(heap, heap->live_bytes);
@@ -175,15 +160,13 @@ heap_apply_sizing_policy(struct gc_heap *heap) {
 }
 
 /* Part of the nofl space that is in the rests of holes, by the last sweep.  */
-static double
-heap_fragmentation(struct gc_heap *heap) {
+static double heap_fragmentation(struct gc_heap *heap) {
   size_t total = heap->space.budget_bytes >> NOFL_GRANULE_SIZE_LOG_2;
   return total ? (double)heap->space.abandoned_granules / total : 0;
 }
 
 /* What part of the heap did the last collection free?  */
-static double
-heap_yield(struct gc_heap *heap) {
+static double heap_yield(struct gc_heap *heap) {
   size_t budget = heap->space.budget_bytes;
   if (!budget || heap->live_bytes >= budget)
     return 0;
@@ -191,29 +174,26 @@ heap_yield(struct gc_heap *heap) {
 }
 
 /* Did mutators get most of their memory in small pieces?  */
-static int
-heap_has_small_holes(struct gc_heap *heap) {
+static int heap_has_small_holes(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
   size_t bytes = space->swept_hole_granules << NOFL_GRANULE_SIZE_LOG_2;
-  return bytes > space->budget_bytes / 8
-    && space->swept_hole_granules
-       < space->swept_holes * MMC_SMALL_HOLE_GRANULES;
+  return bytes > space->budget_bytes / 8 &&
+         space->swept_hole_granules <
+             space->swept_holes * MMC_SMALL_HOLE_GRANULES;
 }
 
-static int
-heap_should_compact(struct gc_heap *heap) {
-  return NOFL_MOVES && (int32_t)(heap->epoch - heap->next_compaction) >= 0
-    && (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT
-        || heap_has_small_holes(heap));
+static int heap_should_compact(struct gc_heap *heap) {
+  return NOFL_MOVES && (int32_t)(heap->epoch - heap->next_compaction) >= 0 &&
+         (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
+          heap_has_small_holes(heap));
 }
 
 /* Of CANDIDATES blocks, EMPTIED became empty.  */
-static void
-heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
-                         size_t emptied) {
+static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
+                                     size_t emptied) {
   uint32_t interval = heap->compaction_interval;
-  int useful = emptied * 2 > candidates
-    && emptied * 16 > heap->space.used_blocks;
+  int useful =
+      emptied * 2 > candidates && emptied * 16 > heap->space.used_blocks;
   interval = useful ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
   if (interval < MMC_MIN_COMPACTION_INTERVAL)
     interval = MMC_MIN_COMPACTION_INTERVAL;
@@ -223,8 +203,7 @@ heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
   heap->next_compaction = heap->epoch + interval;
 }
 
-static enum gc_collection_kind
-heap_major_or_minor(struct gc_heap *heap) {
+static enum gc_collection_kind heap_major_or_minor(struct gc_heap *heap) {
   if (!GC_GENERATIONAL || heap->minor_impossible)
     return GC_COLLECTION_MAJOR;
   double yield = heap_yield(heap);
@@ -238,17 +217,16 @@ heap_major_or_minor(struct gc_heap *heap) {
     heap->major_threshold = threshold;
     return GC_COLLECTION_MINOR;
   }
-  return yield < heap->major_threshold
-    ? GC_COLLECTION_MAJOR : GC_COLLECTION_MINOR;
+  return yield < heap->major_threshold ? GC_COLLECTION_MAJOR
+                                       : GC_COLLECTION_MINOR;
 }
 
 static enum gc_collection_kind
 heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
                  size_t large_request) {
   if (requested != GC_COLLECTION_ANY) {
-    if (requested == GC_COLLECTION_MINOR
-        && (!GC_GENERATIONAL || !heap->collected_before
-            || heap->minor_impossible))
+    if (requested == GC_COLLECTION_MINOR &&
+        (!GC_GENERATIONAL || !heap->collected_before || heap->minor_impossible))
       return GC_COLLECTION_MAJOR;
     return requested;
   }
@@ -268,7 +246,7 @@ heap_determine_kind(struct gc_heap *heap, enum gc_collection_kind requested,
   if (heap->stress.random_kind && requested == GC_COLLECTION_ANY)
     requested = GC_COLLECTION_MINOR + heap_random(heap) % 3;
   enum gc_collection_kind kind =
-    heap_choose_kind(heap, requested, large_request);
+      heap_choose_kind(heap, requested, large_request);
   if (heap->stress.compact && kind != GC_COLLECTION_MINOR)
     kind = GC_COLLECTION_COMPACTING;
   if (!NOFL_MOVES && kind == GC_COLLECTION_COMPACTING)

@@ -28,14 +28,13 @@
 
 static __thread struct gc_mutator *current_mutator;
 
-static inline int
-heap_should_stop(struct gc_heap *heap) {
+static inline int heap_should_stop(struct gc_heap *heap) {
   return __atomic_load_n(&heap->stop_flag, __ATOMIC_SEQ_CST);
 }
 
 /* Tell a collector that may be waiting for this mutator.  */
-static void
-mutator_set_not_running(struct gc_mutator *mut, enum mutator_status status) {
+static void mutator_set_not_running(struct gc_mutator *mut,
+                                    enum mutator_status status) {
   __atomic_store_n(&mut->status, (uint32_t)status, __ATOMIC_SEQ_CST);
   if (heap_should_stop(mut->heap))
     gc_platform_futex_wake(&mut->status, 1);
@@ -43,14 +42,13 @@ mutator_set_not_running(struct gc_mutator *mut, enum mutator_status status) {
 
 /* Become RUNNING, waiting until no collection is in progress.  Async-signal-
    safe.  */
-static void
-mutator_set_running(struct gc_mutator *mut, enum mutator_status status) {
+static void mutator_set_running(struct gc_mutator *mut,
+                                enum mutator_status status) {
   struct gc_heap *heap = mut->heap;
   for (;;) {
     while (heap_should_stop(heap))
-      gc_platform_futex_wait((uint32_t*)&heap->stop_flag, 1);
-    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING,
-                     __ATOMIC_SEQ_CST);
+      gc_platform_futex_wait((uint32_t *)&heap->stop_flag, 1);
+    __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
     if (GC_LIKELY(!heap_should_stop(heap)))
       return;
     mutator_set_not_running(mut, status);
@@ -64,8 +62,7 @@ mutator_set_running(struct gc_mutator *mut, enum mutator_status status) {
 #endif
 
 /* Park at a safepoint until the collection that asked for it is over.  */
-static void GC_NEVER_INLINE
-mutator_park(struct gc_mutator *mut) {
+static void GC_NEVER_INLINE mutator_park(struct gc_mutator *mut) {
   MUTATOR_EVENT(mut, mutator_stopping);
   heap_random_delay(mut->heap);
   MUTATOR_CAPTURE_STACK(mut);
@@ -77,8 +74,7 @@ mutator_park(struct gc_mutator *mut) {
 
 /* Acquire heap->lock in a running mutator.  Nobody else stops the world while
    the lock is held.  Returns with the mutator running.  */
-static void GC_NEVER_INLINE
-mutator_lock_heap(struct gc_mutator *mut) {
+static void GC_NEVER_INLINE mutator_lock_heap(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
   if (pthread_mutex_trylock(&heap->lock) == 0)
     return;
@@ -90,15 +86,13 @@ mutator_lock_heap(struct gc_mutator *mut) {
   __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
 }
 
-static inline void
-heap_unlock(struct gc_heap *heap) {
+static inline void heap_unlock(struct gc_heap *heap) {
   pthread_mutex_unlock(&heap->lock);
 }
 
 /* Wait until MUT is not running; DEADLINE is when the grace period ends.  */
-static void
-heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
-                   uint64_t deadline) {
+static void heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
+                               uint64_t deadline) {
   uint64_t retry = 500 * 1000;
   while (__atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING) {
     if (!heap->preemption.signal_number) {
@@ -112,41 +106,40 @@ heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
       if (retry < 4 * 1000 * 1000)
         retry *= 2;
     }
-    gc_platform_futex_wait_timed(&mut->status, MUTATOR_RUNNING,
-                                 deadline - now);
+    gc_platform_futex_wait_timed(&mut->status, MUTATOR_RUNNING, deadline - now);
   }
 }
 
 /* Stop all mutators but MUT, the calling thread's, which may be NULL.  With
    heap->lock held.  */
-static void
-heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
+static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
   HEAP_EVENT(heap, requesting_stop);
   __atomic_store_n(&heap->stop_flag, 1, __ATOMIC_SEQ_CST);
   HEAP_EVENT(heap, waiting_for_stop);
-  uint64_t deadline = heap->preemption.signal_number
-    ? gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec : 0;
+  uint64_t deadline =
+      heap->preemption.signal_number
+          ? gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec
+          : 0;
   for (struct gc_mutator *m = heap->mutators; m; m = m->next)
     if (m != mut)
       heap_await_mutator(heap, m, deadline);
   HEAP_EVENT(heap, mutators_stopped);
 }
 
-static void
-heap_restart_world(struct gc_heap *heap) {
+static void heap_restart_world(struct gc_heap *heap) {
   HEAP_EVENT(heap, restarting_mutators);
   __atomic_store_n(&heap->stop_flag, 0, __ATOMIC_SEQ_CST);
-  gc_platform_futex_wake((uint32_t*)&heap->stop_flag, INT32_MAX);
+  gc_platform_futex_wake((uint32_t *)&heap->stop_flag, INT32_MAX);
 }
 
 /* Second step of a stop, on the thread that is to stop.  */
-static void
-preemption_handler(int signal_number, siginfo_t *info, void *ucontext) {
+static void preemption_handler(int signal_number, siginfo_t *info,
+                               void *ucontext) {
   (void)signal_number;
   (void)info;
   struct gc_mutator *mut = current_mutator;
-  if (!mut || mut->in_library || !heap_should_stop(mut->heap)
-      || __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) != MUTATOR_RUNNING)
+  if (!mut || mut->in_library || !heap_should_stop(mut->heap) ||
+      __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) != MUTATOR_RUNNING)
     return;
   struct mmc_preemption *preemption = &mut->heap->preemption;
   uintptr_t pc = gc_ucontext_program_counter(ucontext);
@@ -159,8 +152,7 @@ preemption_handler(int signal_number, siginfo_t *info, void *ucontext) {
   errno = saved_errno;
 }
 
-static int
-default_preemption_signal(void) {
+static int default_preemption_signal(void) {
 #ifdef SIGRTMIN
   return SIGRTMIN + 5 <= SIGRTMAX ? SIGRTMIN + 5 : SIGRTMAX;
 #else
@@ -168,10 +160,9 @@ default_preemption_signal(void) {
 #endif
 }
 
-int
-gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
-                          uint64_t grace_usec, gc_may_park_predicate may_park,
-                          void *data) {
+int gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
+                              uint64_t grace_usec,
+                              gc_may_park_predicate may_park, void *data) {
   if (!GC_CONSERVATIVE_ROOTS || !may_park)
     return 0;
   if (!signal_number)
@@ -191,8 +182,7 @@ gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
   return 1;
 }
 
-int
-gc_preemption_signal(struct gc_heap *heap) {
+int gc_preemption_signal(struct gc_heap *heap) {
   return heap->preemption.signal_number;
 }
 

@@ -28,9 +28,8 @@
 
 #define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)64 * 1024 * 1024)
 
-static int
-stress_set(struct mmc_stress *stress, const char *name, size_t length,
-           unsigned long value) {
+static int stress_set(struct mmc_stress *stress, const char *name,
+                      size_t length, unsigned long value) {
 #define STRESS_IS(str) (length == strlen(str) && !strncmp(name, str, length))
   if (STRESS_IS("collect-every"))
     stress->collect_every = value;
@@ -54,8 +53,7 @@ stress_set(struct mmc_stress *stress, const char *name, size_t length,
 #undef STRESS_IS
 }
 
-static void
-stress_parse(struct mmc_stress *stress, const char *str) {
+static void stress_parse(struct mmc_stress *stress, const char *str) {
   while (str && *str) {
     size_t length = strcspn(str, ",=");
     unsigned long value = 1;
@@ -74,8 +72,7 @@ stress_parse(struct mmc_stress *stress, const char *str) {
   }
 }
 
-static void
-heap_init_stress(struct gc_heap *heap) {
+static void heap_init_stress(struct gc_heap *heap) {
   stress_parse(&heap->stress, getenv("GC_MMC_STRESS"));
   const char *prefetch = getenv("GC_MMC_PREFETCH");
   if (prefetch && !strcmp(prefetch, "0"))
@@ -85,15 +82,13 @@ heap_init_stress(struct gc_heap *heap) {
 }
 
 /* After nofl_space_init.  */
-static void
-heap_apply_stress(struct gc_heap *heap) {
+static void heap_apply_stress(struct gc_heap *heap) {
   heap->space.poison = heap->stress.poison;
   heap->large.poison = heap->stress.poison;
   heap->space.refuse_blocks_per_mille = heap->stress.refuse_per_mille;
 }
 
-static int
-heap_wants_huge_pages(struct gc_heap *heap) {
+static int heap_wants_huge_pages(struct gc_heap *heap) {
   const char *huge = getenv("GC_MMC_HUGE_PAGES");
   if (huge)
     return strcmp(huge, "0") != 0;

@@ -11,23 +11,18 @@
 
 #define MMC_TICK_NSEC UINT64_C(1000000000)
 
-enum ticker_state {
-  TICKER_IDLE,
-  TICKER_KICKED,
-  TICKER_SHUTDOWN
-};
+enum ticker_state { TICKER_IDLE, TICKER_KICKED, TICKER_SHUTDOWN };
 
 /* One tick.  Returns nonzero if another one is worth while.  */
-static int
-heap_tick(struct gc_heap *heap, uint64_t *counter) {
+static int heap_tick(struct gc_heap *heap, uint64_t *counter) {
   size_t resident = nofl_space_age_empty_blocks(&heap->space, 0);
   large_space_age(&heap->large);
   size_t quarantined = large_space_quarantined_bytes(&heap->large);
   uint64_t now = heap_allocation_counter(heap);
   int active = now != *counter;
   *counter = now;
-  if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE
-      && pthread_mutex_trylock(&heap->lock) == 0) {
+  if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE &&
+      pthread_mutex_trylock(&heap->lock) == 0) {
     heap_update_rates(heap, 0, 0);
     heap_apply_sizing_policy(heap);
     heap_unlock(heap);
@@ -35,8 +30,7 @@ heap_tick(struct gc_heap *heap, uint64_t *counter) {
   return resident || quarantined || active;
 }
 
-static void*
-ticker_thread(void *data) {
+static void *ticker_thread(void *data) {
   struct gc_heap *heap = data;
   uint64_t counter = 0;
   for (;;) {
@@ -58,8 +52,7 @@ ticker_thread(void *data) {
 }
 
 /* After a collection, mutators running, heap->lock held.  */
-static void
-heap_kick_ticker(struct gc_heap *heap) {
+static void heap_kick_ticker(struct gc_heap *heap) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
   uint32_t expected = TICKER_IDLE;
@@ -70,7 +63,7 @@ heap_kick_ticker(struct gc_heap *heap) {
     gc_platform_futex_wake(&heap->ticker_word, 1);
   else
     heap->ticker_running =
-      gc_platform_thread_create(&heap->ticker_thread, ticker_thread, heap);
+        gc_platform_thread_create(&heap->ticker_thread, ticker_thread, heap);
   if (!heap->ticker_running)
     gc_atomic_store(&heap->ticker_word, (uint32_t)TICKER_IDLE);
 }

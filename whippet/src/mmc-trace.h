@@ -21,23 +21,22 @@
 
 static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data);
 
-static inline void
-trace_count(struct trace_worker *worker, size_t bytes) {
+static inline void trace_count(struct trace_worker *worker, size_t bytes) {
   worker->objects_traced++;
   worker->bytes_traced += bytes;
 }
 
 /* Is ADDR in the nofl space?  While slabs are added, which only evacuation does,
    the worker's copy of the extent lags behind.  */
-static inline int
-trace_nofl_contains(struct trace_worker *worker, uintptr_t addr) {
+static inline int trace_nofl_contains(struct trace_worker *worker,
+                                      uintptr_t addr) {
   return addr - worker->space_base < worker->space_extent;
 }
 
 /* An object in the nofl space is newly marked, which has other things to trace
    than precise edges.  */
-static void GC_NEVER_INLINE
-trace_push_unusual(struct trace_worker *worker, uintptr_t addr) {
+static void GC_NEVER_INLINE trace_push_unusual(struct trace_worker *worker,
+                                               uintptr_t addr) {
   switch (nofl_object_trace_kind(addr)) {
   case NOFL_KIND_PRECISE:
     trace_push(worker, addr | TRACE_PRECISE);
@@ -52,16 +51,15 @@ trace_push_unusual(struct trace_worker *worker, uintptr_t addr) {
 }
 
 /* ADDR in the nofl space, whose metadata byte was BYTE, is newly marked.  */
-static inline void
-trace_push_nofl(struct trace_worker *worker, uintptr_t addr, uint8_t byte) {
+static inline void trace_push_nofl(struct trace_worker *worker, uintptr_t addr,
+                                   uint8_t byte) {
   if (GC_LIKELY(!(byte & NOFL_KIND_MASK)))
     trace_push(worker, addr | TRACE_PRECISE);
   else
     trace_push_unusual(worker, addr);
 }
 
-static void
-trace_push_large(struct trace_worker *worker, uintptr_t addr) {
+static void trace_push_large(struct trace_worker *worker, uintptr_t addr) {
   struct gc_heap *heap = worker->heap;
   struct gc_ref ref = gc_ref(addr);
   uint8_t kind = large_object_trace_kind(&heap->large, ref);
@@ -72,34 +70,34 @@ trace_push_large(struct trace_worker *worker, uintptr_t addr) {
   }
   int conservative = (kind & NOFL_PINNED) != 0;
   uintptr_t item = addr | (conservative ? TRACE_CONSERVATIVE : TRACE_PRECISE);
-  if ((conservative || MMC_TRACES_SLICES) && size >= 2 * TRACER_SLICE_SIZE
-      && tracer_add_sliced(worker->tracer, addr, size, conservative, &item))
+  if ((conservative || MMC_TRACES_SLICES) && size >= 2 * TRACER_SLICE_SIZE &&
+      tracer_add_sliced(worker->tracer, addr, size, conservative, &item))
     trace_count(worker, large_space_size_in_bytes(&heap->large, size));
   trace_push(worker, item);
 }
 
-static inline void
-trace_resolve_ephemerons(struct trace_worker *worker, uintptr_t addr) {
+static inline void trace_resolve_ephemerons(struct trace_worker *worker,
+                                            uintptr_t addr) {
   if (GC_UNLIKELY(worker->eager_ephemerons))
     gc_resolve_pending_ephemerons(worker->heap, gc_ref(addr), trace_visit,
                                   worker);
 }
 
-static inline void
-trace_mark_large(struct trace_worker *worker, uintptr_t addr) {
+static inline void trace_mark_large(struct trace_worker *worker,
+                                    uintptr_t addr) {
   struct large_space *large = &worker->heap->large;
   int marked = worker->parallel
-    ? large_object_try_mark_atomic(large, gc_ref(addr))
-    : large_object_try_mark_nonatomic(large, gc_ref(addr));
+                   ? large_object_try_mark_atomic(large, gc_ref(addr))
+                   : large_object_try_mark_nonatomic(large, gc_ref(addr));
   if (!marked)
     return;
   trace_push_large(worker, addr);
   trace_resolve_ephemerons(worker, addr);
 }
 
-static void GC_NEVER_INLINE
-trace_evacuate(struct trace_worker *worker, struct gc_edge edge,
-               uintptr_t addr) {
+static void GC_NEVER_INLINE trace_evacuate(struct trace_worker *worker,
+                                           struct gc_edge edge,
+                                           uintptr_t addr) {
   size_t moved = 0;
   uintptr_t shaded = nofl_evacuate_edge(&worker->heap->space, edge, addr,
                                         &worker->target, &moved);
@@ -112,9 +110,9 @@ trace_evacuate(struct trace_worker *worker, struct gc_edge edge,
   trace_resolve_ephemerons(worker, addr);
 }
 
-static void GC_NEVER_INLINE
-trace_visit_foreign(struct trace_worker *worker, struct gc_edge edge,
-                    uintptr_t addr) {
+static void GC_NEVER_INLINE trace_visit_foreign(struct trace_worker *worker,
+                                                struct gc_edge edge,
+                                                uintptr_t addr) {
   struct gc_heap *heap = worker->heap;
   if (NOFL_MOVES && GC_UNLIKELY(nofl_space_contains(&heap->space, addr)))
     /* In a slab that this collection added.  */
@@ -126,27 +124,28 @@ trace_visit_foreign(struct trace_worker *worker, struct gc_edge edge,
 }
 
 /* Mark the object at ADDR in the nofl space where it is.  */
-static inline void GC_ALWAYS_INLINE
-trace_mark_nofl(struct trace_worker *worker, uintptr_t addr);
-static inline void
-trace_mark_nofl(struct trace_worker *worker, uintptr_t addr) {
+static inline void GC_ALWAYS_INLINE trace_mark_nofl(struct trace_worker *worker,
+                                                    uintptr_t addr);
+static inline void trace_mark_nofl(struct trace_worker *worker,
+                                   uintptr_t addr) {
   struct nofl_space *space = &worker->heap->space;
   uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
   if ((byte & NOFL_STATE_MASK) == worker->current_mark)
     return;
   if (!(GC_PARALLEL && (worker->parallel || worker->evacuating)
-        ? nofl_mark_in_place(space, addr, 1)
-        : nofl_mark_in_place(space, addr, 0)))
+            ? nofl_mark_in_place(space, addr, 1)
+            : nofl_mark_in_place(space, addr, 0)))
     return;
   trace_push_nofl(worker, addr, byte);
   trace_resolve_ephemerons(worker, addr);
 }
 
 /* EDGE holds a reference to the object at ADDR, somewhere.  */
-static inline void GC_ALWAYS_INLINE
-trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr);
-static inline void
-trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr) {
+static inline void GC_ALWAYS_INLINE trace_edge(struct trace_worker *worker,
+                                               struct gc_edge edge,
+                                               uintptr_t addr);
+static inline void trace_edge(struct trace_worker *worker, struct gc_edge edge,
+                              uintptr_t addr) {
   if (GC_UNLIKELY(!trace_nofl_contains(worker, addr)))
     trace_visit_foreign(worker, edge, addr);
   else if (NOFL_MOVES && GC_UNLIKELY(worker->evacuating))
@@ -156,9 +155,9 @@ trace_edge(struct trace_worker *worker, struct gc_edge edge, uintptr_t addr) {
 }
 
 /* The same for an edge that does not wait in the queue.  */
-static void GC_NEVER_INLINE
-trace_edge_now(struct trace_worker *worker, struct gc_edge edge,
-               uintptr_t addr) {
+static void GC_NEVER_INLINE trace_edge_now(struct trace_worker *worker,
+                                           struct gc_edge edge,
+                                           uintptr_t addr) {
   trace_edge(worker, edge, addr);
 }
 
@@ -170,30 +169,27 @@ trace_take_pending_edge(struct trace_worker *worker) {
   return pending;
 }
 
-static inline void
-trace_oldest_pending_edge(struct trace_worker *worker) {
+static inline void trace_oldest_pending_edge(struct trace_worker *worker) {
   struct trace_pending_edge pending = trace_take_pending_edge(worker);
   trace_edge(worker, pending.edge, pending.addr);
 }
 
-static void GC_NEVER_INLINE
-trace_make_room(struct trace_worker *worker) {
+static void GC_NEVER_INLINE trace_make_room(struct trace_worker *worker) {
   trace_oldest_pending_edge(worker);
 }
 
-static inline void
-trace_enqueue_edge(struct trace_worker *worker, struct gc_edge edge,
-                   uintptr_t addr) {
+static inline void trace_enqueue_edge(struct trace_worker *worker,
+                                      struct gc_edge edge, uintptr_t addr) {
   if (GC_LIKELY(trace_nofl_contains(worker, addr)))
     __builtin_prefetch(nofl_metadata_byte(addr), 1);
-  __builtin_prefetch((void*)addr);
+  __builtin_prefetch((void *)addr);
   /* Tracing an edge may resolve an ephemeron, whose value takes the slot that
      became free.  */
   while (GC_UNLIKELY(worker->fifo_count == TRACER_FIFO_SIZE))
     trace_make_room(worker);
-  uint32_t tail = (worker->fifo_head + worker->fifo_count)
-    & (TRACER_FIFO_SIZE - 1);
-  worker->fifo[tail] = (struct trace_pending_edge) { edge, addr };
+  uint32_t tail =
+      (worker->fifo_head + worker->fifo_count) & (TRACER_FIFO_SIZE - 1);
+  worker->fifo[tail] = (struct trace_pending_edge){edge, addr};
   worker->fifo_count++;
 }
 
@@ -203,15 +199,14 @@ trace_enqueue_edge(struct trace_worker *worker, struct gc_edge edge,
 /* The visitor for all precise edges.  An edge in the stack frames of the trace
    itself is a temporary of the embedder's, who expects it to be up to date
    on return.  */
-static void
-trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
+static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
   (void)heap;
   struct trace_worker *worker = data;
   struct gc_ref ref = gc_edge_ref(edge);
   if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
     return;
   int temporary =
-    worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
+      worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
   if (GC_LIKELY(worker->prefetch && !temporary))
     trace_enqueue_edge(worker, edge, gc_ref_value(ref));
   else
@@ -220,17 +215,16 @@ trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
 
 /* Ambiguous references.  */
 
-static uintptr_t
-trace_resolve_large(struct gc_heap *heap, uintptr_t word, int interior) {
+static uintptr_t trace_resolve_large(struct gc_heap *heap, uintptr_t word,
+                                     int interior) {
   struct gc_ref ref =
-    large_space_resolve_conservative(&heap->large, word, interior, 1);
+      large_space_resolve_conservative(&heap->large, word, interior, 1);
   return gc_ref_value(ref);
 }
 
 /* WORD may denote an object: if so, mark it where it is.  */
-static inline void
-trace_ambiguous_word(struct trace_worker *worker, uintptr_t word,
-                     int interior) {
+static inline void trace_ambiguous_word(struct trace_worker *worker,
+                                        uintptr_t word, int interior) {
   struct gc_heap *heap = worker->heap;
   if (nofl_space_contains(&heap->space, word)) {
     uintptr_t addr = nofl_resolve_conservative(&heap->space, word, interior);
@@ -258,44 +252,41 @@ trace_ambiguous_word(struct trace_worker *worker, uintptr_t word,
 #define MMC_NO_SANITIZE
 #endif
 
-static inline MMC_NO_SANITIZE uintptr_t
-trace_load_ambiguous(uintptr_t addr) {
-  return *(volatile uintptr_t*)addr;
+static inline MMC_NO_SANITIZE uintptr_t trace_load_ambiguous(uintptr_t addr) {
+  return *(volatile uintptr_t *)addr;
 }
 
-static MMC_NO_SANITIZE void
-trace_ambiguous_range(struct trace_worker *worker, uintptr_t lo, uintptr_t hi,
-                      int interior) {
+static MMC_NO_SANITIZE void trace_ambiguous_range(struct trace_worker *worker,
+                                                  uintptr_t lo, uintptr_t hi,
+                                                  int interior) {
   lo = (lo + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1);
   hi &= ~(sizeof(uintptr_t) - 1);
   for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
     uintptr_t word = trace_load_ambiguous(addr);
     if (word < GC_MIN_OBJECT_ADDRESS)
       continue;
-    if (!interior
-        && !gc_is_valid_conservative_ref_displacement
-             (word & (sizeof(uintptr_t) - 1)))
+    if (!interior && !gc_is_valid_conservative_ref_displacement(
+                         word & (sizeof(uintptr_t) - 1)))
       continue;
     trace_ambiguous_word(worker, word, interior);
   }
 }
 
-static void
-trace_interior_range(uintptr_t lo, uintptr_t hi, struct gc_heap *heap,
-                     void *data) {
+static void trace_interior_range(uintptr_t lo, uintptr_t hi,
+                                 struct gc_heap *heap, void *data) {
   (void)heap;
   trace_ambiguous_range(data, lo, hi, 1);
 }
 
-static void
-trace_ambiguous_root(uintptr_t lo, uintptr_t hi, int possibly_interior,
-                     struct gc_heap *heap, void *data) {
+static void trace_ambiguous_root(uintptr_t lo, uintptr_t hi,
+                                 int possibly_interior, struct gc_heap *heap,
+                                 void *data) {
   (void)heap;
   trace_ambiguous_range(data, lo, hi, possibly_interior);
 }
 
-static void
-trace_pinned_root(struct gc_ref ref, struct gc_heap *heap, void *data) {
+static void trace_pinned_root(struct gc_ref ref, struct gc_heap *heap,
+                              void *data) {
   struct trace_worker *worker = data;
   if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
     return;
@@ -308,11 +299,11 @@ trace_pinned_root(struct gc_ref ref, struct gc_heap *heap, void *data) {
 
 /* Grey items.  */
 
-static void GC_NEVER_INLINE
-trace_next_slice(struct trace_worker *worker, uintptr_t item) {
+static void GC_NEVER_INLINE trace_next_slice(struct trace_worker *worker,
+                                             uintptr_t item) {
   struct trace_sliced *sliced = &worker->tracer->sliced[item >> 3];
   size_t offset =
-    gc_atomic_fetch_add_relaxed(&sliced->cursor, TRACER_SLICE_SIZE);
+      gc_atomic_fetch_add_relaxed(&sliced->cursor, TRACER_SLICE_SIZE);
   if (offset >= sliced->size)
     return;
   size_t limit = offset + TRACER_SLICE_SIZE;
@@ -337,27 +328,24 @@ trace_next_slice(struct trace_worker *worker, uintptr_t item) {
 #endif
 }
 
-static inline size_t
-heap_object_size(struct gc_heap *heap, uintptr_t addr) {
+static inline size_t heap_object_size(struct gc_heap *heap, uintptr_t addr) {
   if (nofl_space_contains(&heap->space, addr))
     return nofl_object_size(addr);
-  return large_space_size_in_bytes
-    (&heap->large, large_object_size(&heap->large, gc_ref(addr)));
+  return large_space_size_in_bytes(
+      &heap->large, large_object_size(&heap->large, gc_ref(addr)));
 }
 
-static inline size_t
-trace_size_in_heap(size_t bytes) {
+static inline size_t trace_size_in_heap(size_t bytes) {
   return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
 }
 
-static inline void
-trace_item(struct trace_worker *worker, uintptr_t item) {
+static inline void trace_item(struct trace_worker *worker, uintptr_t item) {
   uintptr_t addr = item & ~(uintptr_t)TRACE_TAG_MASK;
   struct gc_heap *heap = worker->heap;
   if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
     size_t bytes = gc_trace_object(gc_ref(addr), trace_visit, heap, worker);
-    GC_ASSERT(!nofl_space_contains(&heap->space, addr)
-              || trace_size_in_heap(bytes) == nofl_object_size(addr));
+    GC_ASSERT(!nofl_space_contains(&heap->space, addr) ||
+              trace_size_in_heap(bytes) == nofl_object_size(addr));
     trace_count(worker, trace_size_in_heap(bytes));
     return;
   }
@@ -379,22 +367,20 @@ trace_item(struct trace_worker *worker, uintptr_t item) {
   }
 }
 
-static void
-trace_item_now(struct trace_worker *worker, uintptr_t item) {
+static void trace_item_now(struct trace_worker *worker, uintptr_t item) {
   trace_item(worker, item);
 }
 
 /* Roots.  */
 
-static void
-trace_remembered_edges(struct trace_worker *worker, struct edge_buffer *buf) {
+static void trace_remembered_edges(struct trace_worker *worker,
+                                   struct edge_buffer *buf) {
   for (; buf; buf = buf->next)
     for (size_t i = 0; i < buf->count; i++)
       trace_visit(buf->edges[i], worker->heap, worker);
 }
 
-static void
-trace_root(struct trace_worker *worker, struct trace_root root) {
+static void trace_root(struct trace_worker *worker, struct trace_root root) {
   struct gc_heap *heap = worker->heap;
   struct gc_mutator *mut = root.data;
   switch (root.kind) {
@@ -413,8 +399,7 @@ trace_root(struct trace_worker *worker, struct trace_root root) {
     trace_remembered_edges(worker, root.data);
     return;
   case TRACE_ROOT_REMEMBERED_LARGE:
-    large_space_visit_remembered_edges(&heap->large, trace_visit, heap,
-                                       worker);
+    large_space_visit_remembered_edges(&heap->large, trace_visit, heap, worker);
     return;
 #if GC_CONSERVATIVE_ROOTS
   case TRACE_ROOT_MUTATOR_PINNED:
@@ -438,33 +423,29 @@ trace_root(struct trace_worker *worker, struct trace_root root) {
   }
 }
 
-static void
-trace_all_roots(struct trace_worker *worker) {
+static void trace_all_roots(struct trace_worker *worker) {
   struct trace_root *root;
   while ((root = tracer_take_root(worker->tracer)))
     trace_root(worker, *root);
 }
 
-static inline int
-trace_has_stack_item(struct trace_worker *worker) {
+static inline int trace_has_stack_item(struct trace_worker *worker) {
   return worker->top != worker->bottom;
 }
 
-static inline uintptr_t
-trace_pop(struct trace_worker *worker) {
+static inline uintptr_t trace_pop(struct trace_worker *worker) {
   uintptr_t item = worker->stack[--worker->top];
   if (worker->top == worker->bottom)
     worker->top = worker->bottom = 0;
   return item;
 }
 
-static void
-trace_worker_drain(struct trace_worker *worker) {
+static void trace_worker_drain(struct trace_worker *worker) {
   unsigned countdown = 64;
   trace_all_roots(worker);
   for (;;) {
-    if (worker->fifo_count >= TRACER_FIFO_MIN
-        || (worker->fifo_count && !trace_has_stack_item(worker))) {
+    if (worker->fifo_count >= TRACER_FIFO_MIN ||
+        (worker->fifo_count && !trace_has_stack_item(worker))) {
       trace_oldest_pending_edge(worker);
       continue;
     }
@@ -480,8 +461,7 @@ trace_worker_drain(struct trace_worker *worker) {
 
 /* Finish the pending edges without tracing further: after a roots-only
    phase.  */
-static void
-trace_flush_pending_edges(struct trace_worker *worker) {
+static void trace_flush_pending_edges(struct trace_worker *worker) {
   while (worker->fifo_count)
     trace_oldest_pending_edge(worker);
 }
@@ -489,67 +469,62 @@ trace_flush_pending_edges(struct trace_worker *worker) {
 /* Recovery from overflow of a mark stack: trace every marked object again.  A
    repeated trace shades only what is not marked yet.  */
 
-static void
-retrace_object(struct trace_worker *worker, uintptr_t item) {
+static void retrace_object(struct trace_worker *worker, uintptr_t item) {
   trace_push(worker, item);
   trace_worker_drain(worker);
 }
 
-static void
-retrace_nofl_object(uintptr_t addr, uint8_t state, void *data) {
+static void retrace_nofl_object(uintptr_t addr, uint8_t state, void *data) {
   struct trace_worker *worker = data;
   if (state != worker->heap->space.current_mark)
     return;
   uint8_t kind = nofl_object_trace_kind(addr);
   if (kind != NOFL_KIND_NONE)
-    retrace_object(worker, addr | (kind == NOFL_KIND_PRECISE
-                                   ? TRACE_PRECISE : TRACE_CONSERVATIVE));
+    retrace_object(worker,
+                   addr | (kind == NOFL_KIND_PRECISE ? TRACE_PRECISE
+                                                     : TRACE_CONSERVATIVE));
 }
 
-static inline void
-retrace_block(struct nofl_space *space, struct nofl_block *block, void *data) {
+static inline void retrace_block(struct nofl_space *space,
+                                 struct nofl_block *block, void *data) {
   (void)space;
   if (!nofl_block_is_empty(block))
     nofl_visit_objects(block, retrace_nofl_object, data);
 }
 
-static void
-retrace_large_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
-                     void *data) {
+static void retrace_large_object(uintptr_t start, size_t bytes, uint8_t kind,
+                                 int live, void *data) {
   (void)bytes;
   if (live && !(kind & NOFL_KIND_NONE))
-    retrace_object(data, start | (kind & NOFL_PINNED
-                                  ? TRACE_CONSERVATIVE : TRACE_PRECISE));
+    retrace_object(data, start | (kind & NOFL_PINNED ? TRACE_CONSERVATIVE
+                                                     : TRACE_PRECISE));
 }
 
 /* Counts of a trace that overflowed are wrong: count what is marked.  */
 
-static void
-recount_nofl_object(uintptr_t addr, uint8_t state, void *data) {
+static void recount_nofl_object(uintptr_t addr, uint8_t state, void *data) {
   struct trace_worker *worker = data;
   if (state == worker->heap->space.current_mark)
     trace_count(worker, nofl_object_size(addr));
 }
 
-static inline void
-recount_block(struct nofl_space *space, struct nofl_block *block, void *data) {
+static inline void recount_block(struct nofl_space *space,
+                                 struct nofl_block *block, void *data) {
   (void)space;
   if (!nofl_block_is_empty(block))
     nofl_visit_objects(block, recount_nofl_object, data);
 }
 
-static void
-recount_large_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
-                     void *data) {
-  (void)start; (void)kind;
+static void recount_large_object(uintptr_t start, size_t bytes, uint8_t kind,
+                                 int live, void *data) {
+  (void)start;
+  (void)kind;
   struct trace_worker *worker = data;
   if (live)
-    trace_count(worker,
-                large_space_size_in_bytes(&worker->heap->large, bytes));
+    trace_count(worker, large_space_size_in_bytes(&worker->heap->large, bytes));
 }
 
-static void
-heap_recount(struct gc_heap *heap) {
+static void heap_recount(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   for (unsigned i = 0; i < tracer->parallelism; i++)
     tracer->workers[i].objects_traced = tracer->workers[i].bytes_traced = 0;
@@ -558,8 +533,7 @@ heap_recount(struct gc_heap *heap) {
                             &tracer->workers[0]);
 }
 
-static void
-heap_trace(struct gc_heap *heap) {
+static void heap_trace(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   tracer_trace(tracer);
   if (GC_LIKELY(!gc_atomic_load_relaxed(&tracer->overflowed)))

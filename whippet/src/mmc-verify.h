@@ -10,9 +10,8 @@
 
 #include "mmc-trace.h"
 
-static void GC_NEVER_INLINE
-verify_failed(const char *what, uintptr_t addr) {
-  fprintf(stderr, "heap verifier: %s: %p", what, (void*)addr);
+static void GC_NEVER_INLINE verify_failed(const char *what, uintptr_t addr) {
+  fprintf(stderr, "heap verifier: %s: %p", what, (void *)addr);
   if (addr)
     fprintf(stderr, " (metadata byte 0x%02x, block place %u, flags %u)",
             *nofl_metadata_byte(addr), nofl_block_of(addr)->place,
@@ -29,19 +28,19 @@ struct verify_blocks {
   size_t to_sweep;
 };
 
-static inline uint8_t
-verify_live_state(const struct nofl_space *space,
-                  const struct nofl_block *block, uint8_t state) {
+static inline uint8_t verify_live_state(const struct nofl_space *space,
+                                        const struct nofl_block *block,
+                                        uint8_t state) {
   if (state == space->survivor_mark)
     return 1;
-  return state == NOFL_STATE_YOUNG && block->place != NOFL_PLACE_TO_SWEEP
-    && block->place != NOFL_PLACE_OLD;
+  return state == NOFL_STATE_YOUNG && block->place != NOFL_PLACE_TO_SWEEP &&
+         block->place != NOFL_PLACE_OLD;
 }
 
 /* Each start has its end, and nothing starts inside.  In a block that waits for
    its sweep there is garbage between survivors.  */
-static void
-verify_block_objects(struct nofl_space *space, struct nofl_block *block) {
+static void verify_block_objects(struct nofl_space *space,
+                                 struct nofl_block *block) {
   const uint8_t *meta = nofl_block_metadata(block);
   uintptr_t start = nofl_block_start(block);
   int swept = block->place != NOFL_PLACE_TO_SWEEP;
@@ -67,16 +66,15 @@ verify_block_objects(struct nofl_space *space, struct nofl_block *block) {
   }
 }
 
-static void
-verify_block_is_zero(struct nofl_block *block) {
-  const uint64_t *words = (const uint64_t*)nofl_block_start(block);
+static void verify_block_is_zero(struct nofl_block *block) {
+  const uint64_t *words = (const uint64_t *)nofl_block_start(block);
   for (size_t i = 0; i < NOFL_BLOCK_SIZE / sizeof(*words); i++)
     if (words[i])
       verify_failed("block is not zero as it claims", (uintptr_t)&words[i]);
 }
 
-static inline void
-verify_block(struct nofl_space *space, struct nofl_block *block, void *data) {
+static inline void verify_block(struct nofl_space *space,
+                                struct nofl_block *block, void *data) {
   struct verify_blocks *count = data;
   uintptr_t start = nofl_block_start(block);
   if (block->flags & NOFL_BLOCK_EVACUATE)
@@ -103,8 +101,7 @@ verify_block(struct nofl_space *space, struct nofl_block *block, void *data) {
   verify_block_objects(space, block);
 }
 
-static void
-verify_count(const char *what, size_t expected, size_t found) {
+static void verify_count(const char *what, size_t expected, size_t found) {
   if (expected == found)
     return;
   fprintf(stderr, "heap verifier: %s: expected %zu, found %zu\n", what,
@@ -112,8 +109,7 @@ verify_count(const char *what, size_t expected, size_t found) {
   GC_CRASH();
 }
 
-static size_t
-verify_list_length(struct nofl_block *block) {
+static size_t verify_list_length(struct nofl_block *block) {
   size_t length = 0;
   for (; block; block = block->next)
     length++;
@@ -121,10 +117,11 @@ verify_list_length(struct nofl_block *block) {
 }
 
 /* No allocator holds a block.  */
-static void
-heap_verify_blocks(struct gc_heap *heap) {
+static void heap_verify_blocks(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
-  struct verify_blocks count = { 0, };
+  struct verify_blocks count = {
+      0,
+  };
   nofl_visit_blocks(space, verify_block, &count);
   verify_count("blocks in use", space->used_blocks, count.used);
   verify_count("empty blocks", space->empty.count, count.empty);
@@ -136,7 +133,7 @@ heap_verify_blocks(struct gc_heap *heap) {
   verify_count("all blocks", space->total_blocks,
                count.used + count.empty + count.paged_out);
   size_t partly_full = 0, to_sweep = 0;
-  for (int class = 0; class < NOFL_CLASS_COUNT; class++) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
     partly_full += verify_list_length(space->partly_full[class].head);
     to_sweep += verify_list_length(space->to_sweep[class]);
   }
@@ -149,8 +146,7 @@ heap_verify_blocks(struct gc_heap *heap) {
 
 /* After tracing: each edge of a marked object leads to a marked object.  */
 
-static void
-verify_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
+static void verify_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   uintptr_t holder = (uintptr_t)data;
   struct gc_ref ref = gc_edge_ref(edge);
   if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
@@ -158,8 +154,8 @@ verify_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   uintptr_t addr = gc_ref_value(ref);
   if (nofl_space_contains(&heap->space, addr)) {
     uint8_t state = *nofl_metadata_byte(addr) & NOFL_STATE_MASK;
-    if (nofl_block_index(addr) < NOFL_META_BLOCKS_PER_SLAB
-        || nofl_block_is_empty(nofl_block_of(addr)))
+    if (nofl_block_index(addr) < NOFL_META_BLOCKS_PER_SLAB ||
+        nofl_block_is_empty(nofl_block_of(addr)))
       verify_failed("edge to free memory", holder);
     if (state == NOFL_STATE_FORWARDED)
       verify_failed("edge to the old copy of a moved object", holder);
@@ -167,38 +163,34 @@ verify_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
       verify_failed("edge to an object that is not marked", holder);
     if (!*nofl_block_mark_of(addr))
       verify_failed("marked object in unmarked block", addr);
-  } else if (large_space_contains(&heap->large, addr)
-             && !large_object_is_live(&heap->large, ref)) {
+  } else if (large_space_contains(&heap->large, addr) &&
+             !large_object_is_live(&heap->large, ref)) {
     fprintf(stderr, "heap verifier: large object %p not marked\n",
-            (void*)addr);
+            (void *)addr);
     GC_CRASH();
   }
 }
 
-static void
-verify_marked_object(uintptr_t addr, uint8_t state, void *data) {
+static void verify_marked_object(uintptr_t addr, uint8_t state, void *data) {
   struct gc_heap *heap = data;
   if (state == NOFL_STATE_BUSY)
     verify_failed("object left busy", addr);
-  if (state != heap->space.current_mark
-      || nofl_object_trace_kind(addr) != NOFL_KIND_PRECISE)
+  if (state != heap->space.current_mark ||
+      nofl_object_trace_kind(addr) != NOFL_KIND_PRECISE)
     return;
-  size_t bytes = gc_trace_object(gc_ref(addr), verify_edge, heap,
-                                 (void*)addr);
+  size_t bytes = gc_trace_object(gc_ref(addr), verify_edge, heap, (void *)addr);
   if (trace_size_in_heap(bytes) != nofl_object_size(addr))
     verify_failed("embedder disagrees about the size of object", addr);
 }
 
-static inline void
-verify_marked_block(struct nofl_space *space, struct nofl_block *block,
-                    void *data) {
+static inline void verify_marked_block(struct nofl_space *space,
+                                       struct nofl_block *block, void *data) {
   (void)space;
   if (!nofl_block_is_empty(block))
     nofl_visit_objects(block, verify_marked_object, data);
 }
 
-static void
-heap_verify_marks(struct gc_heap *heap) {
+static void heap_verify_marks(struct gc_heap *heap) {
   gc_pending_ephemerons_inspect(heap->pending_ephemerons, 1);
   nofl_visit_blocks(&heap->space, verify_marked_block, heap);
   gc_pending_ephemerons_inspect(heap->pending_ephemerons, 0);

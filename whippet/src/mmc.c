@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gc-api.h"
 #include "gc-allocate.h"
+#include "gc-api.h"
 #include "gc-barrier.h"
 #include "gc-safepoint.h"
 #include "mmc-attrs.h"
@@ -27,54 +27,50 @@
 
 /* The attributes published for inline code agree with the layout.  */
 
-static void
-check_attributes(void) {
-  if (gc_allocator_small_granule_size() != NOFL_GRANULE_SIZE
-      || gc_allocator_large_threshold() != NOFL_LARGE_THRESHOLD
-      || gc_allocator_allocation_pointer_offset()
-         != offsetof(struct gc_mutator, allocator.alloc)
-      || gc_allocator_allocation_limit_offset()
-         != offsetof(struct gc_mutator, allocator.limit)
-      || gc_allocator_alloc_table_alignment() != NOFL_SLAB_SIZE
-      || gc_allocator_alloc_table_end_pattern() != NOFL_END
-      || gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED)
-         != (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE)
-      || gc_allocator_alloc_table_begin_pattern
-           (GC_ALLOCATION_TAGGED_POINTERLESS)
-         != (NOFL_STATE_YOUNG | NOFL_KIND_NONE)
-      || gc_allocator_alloc_table_begin_pattern
-           (GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
-         != (NOFL_STATE_YOUNG | NOFL_KIND_PINNED_OR_CONSERVATIVE)
-      || gc_allocator_alloc_table_begin_pattern
-           (GC_ALLOCATION_UNTAGGED_POINTERLESS)
-         != (NOFL_STATE_YOUNG | NOFL_KIND_NONE_PINNED)
-      || gc_old_generation_check_alloc_table_tag_mask() != NOFL_STATE_MASK
-      || gc_old_generation_check_alloc_table_young_tag() != NOFL_STATE_YOUNG
-      || gc_write_barrier_field_fields_per_byte() != 2
-      || gc_write_barrier_field_first_bit_pattern() != NOFL_LOGGED_0)
+static void check_attributes(void) {
+  if (gc_allocator_small_granule_size() != NOFL_GRANULE_SIZE ||
+      gc_allocator_large_threshold() != NOFL_LARGE_THRESHOLD ||
+      gc_allocator_allocation_pointer_offset() !=
+          offsetof(struct gc_mutator, allocator.alloc) ||
+      gc_allocator_allocation_limit_offset() !=
+          offsetof(struct gc_mutator, allocator.limit) ||
+      gc_allocator_alloc_table_alignment() != NOFL_SLAB_SIZE ||
+      gc_allocator_alloc_table_end_pattern() != NOFL_END ||
+      gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED) !=
+          (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
+      gc_allocator_alloc_table_begin_pattern(
+          GC_ALLOCATION_TAGGED_POINTERLESS) !=
+          (NOFL_STATE_YOUNG | NOFL_KIND_NONE) ||
+      gc_allocator_alloc_table_begin_pattern(
+          GC_ALLOCATION_UNTAGGED_CONSERVATIVE) !=
+          (NOFL_STATE_YOUNG | NOFL_KIND_PINNED_OR_CONSERVATIVE) ||
+      gc_allocator_alloc_table_begin_pattern(
+          GC_ALLOCATION_UNTAGGED_POINTERLESS) !=
+          (NOFL_STATE_YOUNG | NOFL_KIND_NONE_PINNED) ||
+      gc_old_generation_check_alloc_table_tag_mask() != NOFL_STATE_MASK ||
+      gc_old_generation_check_alloc_table_young_tag() != NOFL_STATE_YOUNG ||
+      gc_write_barrier_field_fields_per_byte() != 2 ||
+      gc_write_barrier_field_first_bit_pattern() != NOFL_LOGGED_0)
     GC_CRASH();
 }
 
 /* Initialisation.  */
 
-static void*
-default_allocation_failure(struct gc_heap *heap, size_t size) {
+static void *default_allocation_failure(struct gc_heap *heap, size_t size) {
   (void)size;
   fprintf(stderr, "ran out of space, heap size %zu\n", heap->heap_size);
   GC_CRASH();
 }
 
-void
-gc_heap_set_allocation_failure_handler(struct gc_heap *heap,
-                                       void* (*handler)(struct gc_heap*,
-                                                        size_t)) {
+void gc_heap_set_allocation_failure_handler(struct gc_heap *heap,
+                                            void *(*handler)(struct gc_heap *,
+                                                             size_t)) {
   heap->allocation_failure = handler ? handler : default_allocation_failure;
 }
 
 /* How much address space to reserve: enough for the largest heap, and for large
    objects to lie in it with gaps; a part of what a limit leaves.  */
-static size_t
-heap_reservation_size(const struct gc_common_options *options) {
+static size_t heap_reservation_size(const struct gc_common_options *options) {
   size_t available = gc_platform_address_space_available();
   size_t most = options->heap_size;
   if (options->heap_size_policy != GC_HEAP_SIZE_FIXED) {
@@ -92,9 +88,8 @@ heap_reservation_size(const struct gc_common_options *options) {
   return size;
 }
 
-static int
-heap_init_spaces(struct gc_heap *heap,
-                 const struct gc_common_options *options) {
+static int heap_init_spaces(struct gc_heap *heap,
+                            const struct gc_common_options *options) {
   size_t size = heap_limit_size(heap, options->heap_size);
   if (!gc_reservation_init(&heap->reservation, heap_reservation_size(options),
                            2 * NOFL_SLAB_SIZE))
@@ -107,8 +102,8 @@ heap_init_spaces(struct gc_heap *heap,
   return large_space_init(&heap->large, &heap->reservation);
 }
 
-static int
-heap_init(struct gc_heap *heap, const struct gc_common_options *options) {
+static int heap_init(struct gc_heap *heap,
+                     const struct gc_common_options *options) {
   pthread_mutex_init(&heap->lock, NULL);
   pthread_mutex_init(&heap->edges_lock, NULL);
   struct mmc_sizing *sizing = &heap->sizing;
@@ -121,9 +116,8 @@ heap_init(struct gc_heap *heap, const struct gc_common_options *options) {
   sizing->trace_rate = 1;
   sizing->last_nsec = gc_platform_monotonic_nanoseconds();
   heap->allocation_failure = default_allocation_failure;
-  if (!heap_init_spaces(heap, options)
-      || !tracer_init(&heap->tracer, heap,
-                      GC_PARALLEL ? options->parallelism : 1))
+  if (!heap_init_spaces(heap, options) ||
+      !tracer_init(&heap->tracer, heap, GC_PARALLEL ? options->parallelism : 1))
     return 0;
   heap_init_stress(heap);
   heap_apply_stress(heap);
@@ -132,8 +126,7 @@ heap_init(struct gc_heap *heap, const struct gc_common_options *options) {
   return heap->pending_ephemerons && heap->finalizers;
 }
 
-static void
-heap_release(struct gc_heap *heap) {
+static void heap_release(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   if (heap->finalizers)
     gc_free_finalizer_state(heap->finalizers);
@@ -157,9 +150,8 @@ heap_release(struct gc_heap *heap) {
 }
 
 /* With heap->lock held.  */
-static void
-heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
-                 struct gc_stack_addr base) {
+static void heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
+                             struct gc_stack_addr base) {
   mut->heap = heap;
   mut->thread = pthread_self();
   nofl_allocator_init(&mut->allocator, NOFL_CLASS_ORDINARY);
@@ -175,10 +167,10 @@ heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
   current_mutator = mut;
 }
 
-int
-gc_init(const struct gc_options *options, struct gc_stack_addr base,
-        struct gc_heap **heap_out, struct gc_mutator **mutator_out,
-        struct gc_event_listener event_listener, void *event_listener_data) {
+int gc_init(const struct gc_options *options, struct gc_stack_addr base,
+            struct gc_heap **heap_out, struct gc_mutator **mutator_out,
+            struct gc_event_listener event_listener,
+            void *event_listener_data) {
   check_attributes();
   gc_platform_init();
   struct gc_common_options common;
@@ -205,8 +197,8 @@ gc_init(const struct gc_options *options, struct gc_stack_addr base,
   return 1;
 }
 
-struct gc_mutator*
-gc_init_for_thread(struct gc_stack_addr base, struct gc_heap *heap) {
+struct gc_mutator *gc_init_for_thread(struct gc_stack_addr base,
+                                      struct gc_heap *heap) {
   struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
   if (!mut)
     return NULL;
@@ -218,8 +210,7 @@ gc_init_for_thread(struct gc_stack_addr base, struct gc_heap *heap) {
   return mut;
 }
 
-void
-gc_finish_for_thread(struct gc_mutator *mut) {
+void gc_finish_for_thread(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
   mutator_enter_library(mut);
   if (mut->status == MUTATOR_RUNNING)
@@ -234,35 +225,31 @@ gc_finish_for_thread(struct gc_mutator *mut) {
   gc_platform_release(mut, sizeof(*mut));
 }
 
-void
-gc_mutator_set_roots(struct gc_mutator *mut, struct gc_mutator_roots *roots) {
+void gc_mutator_set_roots(struct gc_mutator *mut,
+                          struct gc_mutator_roots *roots) {
   mut->roots = roots;
 }
 
-void
-gc_heap_set_roots(struct gc_heap *heap, struct gc_heap_roots *roots) {
+void gc_heap_set_roots(struct gc_heap *heap, struct gc_heap_roots *roots) {
   heap->roots = roots;
 }
 
-void
-gc_heap_set_extern_space(struct gc_heap *heap, struct gc_extern_space *space) {
+void gc_heap_set_extern_space(struct gc_heap *heap,
+                              struct gc_extern_space *space) {
   heap->extern_space = space;
 }
 
 /* Stopping.  */
 
-struct gc_heap*
-gc_mutator_heap(struct gc_mutator *mut) {
+struct gc_heap *gc_mutator_heap(struct gc_mutator *mut) {
   return mut->heap;
 }
 
-int*
-gc_safepoint_flag_loc(struct gc_mutator *mut) {
+int *gc_safepoint_flag_loc(struct gc_mutator *mut) {
   return &mut->heap->stop_flag;
 }
 
-void
-gc_safepoint_slow(struct gc_mutator *mut) {
+void gc_safepoint_slow(struct gc_mutator *mut) {
   GC_ASSERT(mut->status == MUTATOR_RUNNING);
   mutator_enter_library(mut);
   if (heap_should_stop(mut->heap))
@@ -270,7 +257,9 @@ gc_safepoint_slow(struct gc_mutator *mut) {
   mutator_leave_library(mut);
 }
 
-int gc_safepoint_signal_number(void) { GC_CRASH(); }
+int gc_safepoint_signal_number(void) {
+  GC_CRASH();
+}
 void gc_safepoint_signal_inhibit(struct gc_mutator *mut) {
   (void)mut;
   GC_CRASH();
@@ -288,8 +277,7 @@ uintptr_t gc_small_object_nursery_high_address(struct gc_heap *heap) {
   GC_CRASH();
 }
 
-void GC_NEVER_INLINE
-gc_deactivate(struct gc_mutator *mut) {
+void GC_NEVER_INLINE gc_deactivate(struct gc_mutator *mut) {
   GC_ASSERT(mut->status == MUTATOR_RUNNING);
   mutator_enter_library(mut);
   MUTATOR_CAPTURE_STACK(mut);
@@ -297,26 +285,27 @@ gc_deactivate(struct gc_mutator *mut) {
   mutator_leave_library(mut);
 }
 
-void
-gc_reactivate(struct gc_mutator *mut) {
+void gc_reactivate(struct gc_mutator *mut) {
   GC_ASSERT(mut->status == MUTATOR_INACTIVE);
   mutator_enter_library(mut);
   mutator_set_running(mut, MUTATOR_INACTIVE);
   mutator_leave_library(mut);
 }
 
-void* GC_NEVER_INLINE
-gc_deactivate_for_call(struct gc_mutator *mut,
-                       void* (*f)(struct gc_mutator*, void*), void *data) {
+void *GC_NEVER_INLINE gc_deactivate_for_call(struct gc_mutator *mut,
+                                             void *(*f)(struct gc_mutator *,
+                                                        void *),
+                                             void *data) {
   gc_deactivate(mut);
   void *ret = f(mut, data);
   gc_reactivate(mut);
   return ret;
 }
 
-void* GC_NEVER_INLINE
-gc_reactivate_for_call(struct gc_mutator *mut,
-                       void* (*f)(struct gc_mutator*, void*), void *data) {
+void *GC_NEVER_INLINE gc_reactivate_for_call(struct gc_mutator *mut,
+                                             void *(*f)(struct gc_mutator *,
+                                                        void *),
+                                             void *data) {
   if (mut->status == MUTATOR_RUNNING)
     return f(mut, data);
   struct gc_stack stack = mut->stack;
@@ -331,9 +320,8 @@ gc_reactivate_for_call(struct gc_mutator *mut,
 
 /* Returns with heap->lock held, or released if a collection that others
    started meanwhile serves the purpose; returns 1 in the former case.  */
-static int
-mutator_begin_collection(struct gc_mutator *mut,
-                         enum gc_collection_kind kind) {
+static int mutator_begin_collection(struct gc_mutator *mut,
+                                    enum gc_collection_kind kind) {
   struct gc_heap *heap = mut->heap;
   /* Relaxed: a collection that starts from now on cannot proceed before this
      thread has stopped.  */
@@ -345,26 +333,22 @@ mutator_begin_collection(struct gc_mutator *mut,
   return 0;
 }
 
-void
-gc_heap_inhibit_collection(struct gc_heap *heap) {
+void gc_heap_inhibit_collection(struct gc_heap *heap) {
   gc_atomic_fetch_add_relaxed(&heap->inhibited, 1u);
 }
 
-void
-gc_heap_allow_collection(struct gc_heap *heap) {
+void gc_heap_allow_collection(struct gc_heap *heap) {
   uint32_t before = gc_atomic_fetch_sub_relaxed(&heap->inhibited, 1u);
   GC_ASSERT(before);
   (void)before;
 }
 
-static void
-mutator_end_collection(struct gc_mutator *mut) {
+static void mutator_end_collection(struct gc_mutator *mut) {
   heap_kick_ticker(mut->heap);
   heap_unlock(mut->heap);
 }
 
-void
-gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
+void gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
   if (heap_is_inhibited(mut->heap))
     return;
   mutator_enter_library(mut);
@@ -383,12 +367,11 @@ gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
 
 /* Allocation.  */
 
-static void*
-heap_try_allocate_large(struct gc_heap *heap, size_t bytes, uint8_t kind,
-                        int use_reserve) {
+static void *heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
+                                     uint8_t kind, int use_reserve) {
   size_t charge = large_space_size_in_bytes(&heap->large, bytes);
-  if (charge < bytes
-      || !nofl_space_charge_large(&heap->space, charge, use_reserve))
+  if (charge < bytes ||
+      !nofl_space_charge_large(&heap->space, charge, use_reserve))
     return NULL;
   void *ret = large_space_allocate(&heap->large, bytes, kind);
   if (!ret) {
@@ -399,8 +382,7 @@ heap_try_allocate_large(struct gc_heap *heap, size_t bytes, uint8_t kind,
   return ret;
 }
 
-static int
-heap_try_request(struct gc_heap *heap, struct mmc_request *request) {
+static int heap_try_request(struct gc_heap *heap, struct mmc_request *request) {
   heap_satisfy_request(heap, request);
   return request->satisfied;
 }
@@ -408,13 +390,14 @@ heap_try_request(struct gc_heap *heap, struct mmc_request *request) {
 /* Grow for a request that collections could not satisfy, or, before the first
    collection of a cycle, as the policy wants for the known live data.  With
    heap->lock held.  */
-static int
-heap_grow_for_request(struct gc_heap *heap, struct mmc_request *request) {
+static int heap_grow_for_request(struct gc_heap *heap,
+                                 struct mmc_request *request) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED && !heap_is_inhibited(heap))
     return 0;
-  size_t bytes = request->large_bytes
-    ? large_space_size_in_bytes(&heap->large, request->large_bytes)
-    : NOFL_BLOCK_SIZE;
+  size_t bytes =
+      request->large_bytes
+          ? large_space_size_in_bytes(&heap->large, request->large_bytes)
+          : NOFL_BLOCK_SIZE;
   nofl_space_lock(&heap->space);
   struct nofl_space *space = &heap->space;
   size_t used = space->used_blocks + space->reserve_blocks + 2;
@@ -432,8 +415,8 @@ heap_grow_for_request(struct gc_heap *heap, struct mmc_request *request) {
   return 1;
 }
 
-static int
-heap_grow_by_policy(struct gc_heap *heap, struct mmc_request *request) {
+static int heap_grow_by_policy(struct gc_heap *heap,
+                               struct mmc_request *request) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   size_t before = heap->heap_size;
@@ -461,15 +444,15 @@ enum escalation {
 #define MMC_MAX_SHARED_COLLECTIONS 8
 
 /* One step towards satisfying REQUEST; judged by its outcome only.  */
-static void
-mutator_escalate(struct gc_mutator *mut, struct mmc_request *request,
-                 enum escalation level, int *shared) {
+static void mutator_escalate(struct gc_mutator *mut,
+                             struct mmc_request *request, enum escalation level,
+                             int *shared) {
   struct gc_heap *heap = mut->heap;
-  enum gc_collection_kind kind = level == ESCALATE_COLLECT
-    ? GC_COLLECTION_ANY : GC_COLLECTION_COMPACTING;
+  enum gc_collection_kind kind =
+      level == ESCALATE_COLLECT ? GC_COLLECTION_ANY : GC_COLLECTION_COMPACTING;
   enum gc_collection_kind satisfying =
-    kind == GC_COLLECTION_COMPACTING && !NOFL_MOVES
-    ? GC_COLLECTION_MAJOR : kind;
+      kind == GC_COLLECTION_COMPACTING && !NOFL_MOVES ? GC_COLLECTION_MAJOR
+                                                      : kind;
   int collects = level == ESCALATE_COLLECT || level == ESCALATE_COMPACT;
   int alone = 1;
   if (collects && *shared < MMC_MAX_SHARED_COLLECTIONS)
@@ -506,8 +489,8 @@ mutator_escalate(struct gc_mutator *mut, struct mmc_request *request,
 
 /* Satisfy REQUEST, or return 0 after everything has been tried.  Nothing is
    charged to the heap for a request that failed.  */
-static int
-mutator_satisfy(struct gc_mutator *mut, struct mmc_request *request) {
+static int mutator_satisfy(struct gc_mutator *mut,
+                           struct mmc_request *request) {
   int shared = 0;
   for (int level = ESCALATE_GROW_BY_POLICY; level < ESCALATE_FAIL;) {
     if (heap_should_stop(mut->heap))
@@ -523,55 +506,49 @@ mutator_satisfy(struct gc_mutator *mut, struct mmc_request *request) {
   return 0;
 }
 
-static struct nofl_allocator*
-mutator_allocator(struct gc_mutator *mut, enum gc_allocation_kind kind) {
+static struct nofl_allocator *mutator_allocator(struct gc_mutator *mut,
+                                                enum gc_allocation_kind kind) {
   if (NOFL_MOVES && kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
     return &mut->ambiguous_allocator;
   return &mut->allocator;
 }
 
-static void*
-mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
-                       enum gc_allocation_kind kind) {
+static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
+                                    enum gc_allocation_kind kind) {
   size_t granules = nofl_size_to_granules(bytes);
   struct nofl_allocator *a = mutator_allocator(mut, kind);
   size_t size = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (a->limit - a->alloc < size
-      && !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
-    struct mmc_request request = { .allocator = a, .granules = granules };
+  if (a->limit - a->alloc < size &&
+      !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
+    struct mmc_request request = {.allocator = a, .granules = granules};
     if (!mutator_satisfy(mut, &request))
       return NULL;
   }
   uintptr_t addr = a->alloc;
   a->alloc = addr + size;
   gc_update_alloc_table(gc_ref(addr), size, kind);
-  return (void*)addr;
+  return (void *)addr;
 }
 
-static void*
-mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
-                       enum gc_allocation_kind kind) {
+static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
+                                    enum gc_allocation_kind kind) {
   uint8_t trace_kind =
-    gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
-  struct mmc_request request = {
-    .large_bytes = bytes, .large_kind = trace_kind
-  };
+      gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
+  struct mmc_request request = {.large_bytes = bytes, .large_kind = trace_kind};
   if (bytes > SIZE_MAX / 4 || !mutator_satisfy(mut, &request))
     return NULL;
   return request.large_object;
 }
 
-static void GC_NEVER_INLINE
-mutator_stress(struct gc_mutator *mut) {
+static void GC_NEVER_INLINE mutator_stress(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
   uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
   if (n % heap->stress.collect_every == 0)
     gc_collect(mut, GC_COLLECTION_ANY);
 }
 
-void* GC_NEVER_INLINE
-gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
-                 enum gc_allocation_kind kind) {
+void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
+                                       enum gc_allocation_kind kind) {
   GC_ASSERT(bytes);
   GC_ASSERT(mut->status == MUTATOR_RUNNING);
   mutator_enter_library(mut);
@@ -581,21 +558,20 @@ gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
   if (GC_UNLIKELY(heap->stress.collect_every))
     mutator_stress(mut);
   void *ret = bytes <= NOFL_LARGE_THRESHOLD
-    ? mutator_allocate_small(mut, bytes, kind)
-    : mutator_allocate_large(mut, bytes, kind);
+                  ? mutator_allocate_small(mut, bytes, kind)
+                  : mutator_allocate_large(mut, bytes, kind);
   mutator_leave_library(mut);
   if (GC_UNLIKELY(!ret))
     return heap->allocation_failure(heap, bytes);
   return ret;
 }
 
-uint64_t
-gc_allocation_counter(struct gc_heap *heap) {
+uint64_t gc_allocation_counter(struct gc_heap *heap) {
   return heap_allocation_counter(heap);
 }
 
-void
-gc_heap_statistics(struct gc_heap *heap, struct gc_heap_statistics *stats) {
+void gc_heap_statistics(struct gc_heap *heap,
+                        struct gc_heap_statistics *stats) {
   for (;;) {
     uint32_t before = gc_atomic_load(&heap->statistics_sequence);
     if (before & 1) {
@@ -614,10 +590,9 @@ gc_heap_statistics(struct gc_heap *heap, struct gc_heap_statistics *stats) {
 
 /* Barrier.  */
 
-void
-gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
-                      size_t obj_size, struct gc_edge edge,
-                      struct gc_ref new_val) {
+void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
+                           size_t obj_size, struct gc_edge edge,
+                           struct gc_ref new_val) {
   (void)obj_size;
   if (!GC_GENERATIONAL)
     return;
@@ -626,8 +601,8 @@ gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
   mutator_leave_library(mut);
 }
 
-int
-gc_object_is_old_generation_slow(struct gc_mutator *mut, struct gc_ref obj) {
+int gc_object_is_old_generation_slow(struct gc_mutator *mut,
+                                     struct gc_ref obj) {
   if (!GC_GENERATIONAL)
     return 0;
   struct gc_heap *heap = mut->heap;
@@ -641,45 +616,40 @@ gc_object_is_old_generation_slow(struct gc_mutator *mut, struct gc_ref obj) {
 
 /* Queries.  */
 
-int
-gc_heap_contains(struct gc_heap *heap, struct gc_ref ref) {
+int gc_heap_contains(struct gc_heap *heap, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
-  return nofl_space_contains_object_address(&heap->space, addr)
-    || large_space_contains(&heap->large, addr);
+  return nofl_space_contains_object_address(&heap->space, addr) ||
+         large_space_contains(&heap->large, addr);
 }
 
-struct gc_ref
-gc_resolve_conservative_ref(struct gc_heap *heap,
-                            struct gc_conservative_ref ref,
-                            int possibly_interior) {
+struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
+                                          struct gc_conservative_ref ref,
+                                          int possibly_interior) {
   uintptr_t word = gc_conservative_ref_value(ref);
   if (word < GC_MIN_OBJECT_ADDRESS)
     return gc_ref_null();
-  if (!possibly_interior
-      && !gc_is_valid_conservative_ref_displacement
-           (word & (sizeof(uintptr_t) - 1)))
+  if (!possibly_interior && !gc_is_valid_conservative_ref_displacement(
+                                word & (sizeof(uintptr_t) - 1)))
     return gc_ref_null();
   if (nofl_space_contains_object_address(&heap->space, word))
-    return gc_ref(nofl_resolve_conservative(&heap->space, word,
-                                            possibly_interior));
+    return gc_ref(
+        nofl_resolve_conservative(&heap->space, word, possibly_interior));
   if (large_space_contains(&heap->large, word))
     return large_space_resolve_conservative(&heap->large, word,
                                             possibly_interior, 0);
   return gc_ref_null();
 }
 
-void
-gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
+void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
-  if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr)
-      && nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
+  if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr) &&
+      nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
     nofl_pin_object(addr);
 }
 
 /* Ephemerons and finalizers.  */
 
-static int
-heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
+static int heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
   struct gc_ref ref = gc_edge_ref(edge);
   if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
     return 1;
@@ -691,62 +661,52 @@ heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
   return 1;
 }
 
-int
-gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
+int gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
   return heap_edge_is_live(heap, edge);
 }
 
-int
-gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
+int gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
   return heap_edge_is_live(heap, edge);
 }
 
-struct gc_pending_ephemerons*
-gc_heap_pending_ephemerons(struct gc_heap *heap) {
+struct gc_pending_ephemerons *gc_heap_pending_ephemerons(struct gc_heap *heap) {
   return heap->pending_ephemerons;
 }
 
-unsigned
-gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
+unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
 }
 
-struct gc_ephemeron*
-gc_allocate_ephemeron(struct gc_mutator *mut) {
+struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
   return gc_allocate(mut, gc_ephemeron_size(), GC_ALLOCATION_TAGGED);
 }
 
-void
-gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
-                  struct gc_ref key, struct gc_ref value) {
+void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
+                       struct gc_ref key, struct gc_ref value) {
   gc_ephemeron_init_internal(mut->heap, ephemeron, key, value);
 }
 
-struct gc_finalizer*
-gc_allocate_finalizer(struct gc_mutator *mut) {
+struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {
   return gc_allocate(mut, gc_finalizer_size(), GC_ALLOCATION_TAGGED);
 }
 
-void
-gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,
-                    unsigned priority, struct gc_ref object,
-                    struct gc_ref closure) {
+void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,
+                         unsigned priority, struct gc_ref object,
+                         struct gc_ref closure) {
   mutator_enter_library(mut);
   gc_finalizer_attach_internal(mut->heap->finalizers, finalizer, priority,
                                object, closure);
   mutator_leave_library(mut);
 }
 
-struct gc_finalizer*
-gc_pop_finalizable(struct gc_mutator *mut) {
+struct gc_finalizer *gc_pop_finalizable(struct gc_mutator *mut) {
   mutator_enter_library(mut);
   struct gc_finalizer *ret = gc_finalizer_state_pop(mut->heap->finalizers);
   mutator_leave_library(mut);
   return ret;
 }
 
-void
-gc_set_finalizer_callback(struct gc_heap *heap,
-                          gc_finalizer_callback callback) {
+void gc_set_finalizer_callback(struct gc_heap *heap,
+                               gc_finalizer_callback callback) {
   gc_finalizer_state_set_callback(heap->finalizers, callback);
 }

@@ -37,54 +37,50 @@ _Static_assert(sizeof(struct nofl_hole) <= NOFL_GRANULE_SIZE,
                "a hole of one granule holds its own link");
 
 struct nofl_hole_set {
-  uint32_t nonempty;           /* bit per bucket */
+  uint32_t nonempty; /* bit per bucket */
   struct nofl_hole *buckets[NOFL_HOLE_BUCKETS];
 };
 
 struct nofl_allocator {
   /* The first two words are read and written by inline allocation.  */
-  uintptr_t alloc;             /* next free byte */
-  uintptr_t limit;             /* end of cleared memory; <= hole_end */
+  uintptr_t alloc; /* next free byte */
+  uintptr_t limit; /* end of cleared memory; <= hole_end */
   uintptr_t hole_end;
-  uintptr_t counted;           /* allocation is counted up to here */
-  struct nofl_block *block;    /* being swept, or NULL */
-  size_t sweep;                /* next granule of it to sweep */
+  uintptr_t counted;        /* allocation is counted up to here */
+  struct nofl_block *block; /* being swept, or NULL */
+  size_t sweep;             /* next granule of it to sweep */
   /* Granules of the block that survivors occupy, a bit for each.  */
   uint64_t occupied[NOFL_GRANULES_PER_BLOCK / 64];
   /* Not yet added to the space's counters.  */
   size_t allocated_granules;
-  size_t abandoned_granules;   /* on the hole set, modulo 2^n */
+  size_t abandoned_granules; /* on the hole set, modulo 2^n */
   enum nofl_class class;
   struct nofl_hole_set holes;
 };
 
-static inline void
-nofl_allocator_reset(struct nofl_allocator *a) {
+static inline void nofl_allocator_reset(struct nofl_allocator *a) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
   a->block = NULL;
   a->sweep = 0;
 }
 
-static inline void
-nofl_hole_set_reset(struct nofl_hole_set *set) {
+static inline void nofl_hole_set_reset(struct nofl_hole_set *set) {
   memset(set, 0, sizeof(*set));
 }
 
-static inline void
-nofl_allocator_init(struct nofl_allocator *a, enum nofl_class class) {
+static inline void nofl_allocator_init(struct nofl_allocator *a,
+                                       enum nofl_class class) {
   memset(a, 0, sizeof(*a));
   a->class = class;
 }
 
-static inline unsigned
-nofl_log2_floor(size_t n) {
+static inline unsigned nofl_log2_floor(size_t n) {
   return (sizeof(unsigned long) * 8 - 1) - __builtin_clzl(n);
 }
 
-static inline void
-nofl_hole_set_push(struct nofl_hole_set *set, uintptr_t addr,
-                   size_t granules) {
-  struct nofl_hole *hole = (struct nofl_hole*)addr;
+static inline void nofl_hole_set_push(struct nofl_hole_set *set, uintptr_t addr,
+                                      size_t granules) {
+  struct nofl_hole *hole = (struct nofl_hole *)addr;
   unsigned bucket = nofl_log2_floor(granules);
   GC_ASSERT(bucket < NOFL_HOLE_BUCKETS);
   hole->next = set->buckets[bucket];
@@ -93,9 +89,9 @@ nofl_hole_set_push(struct nofl_hole_set *set, uintptr_t addr,
   set->nonempty |= 1u << bucket;
 }
 
-static struct nofl_hole*
-nofl_hole_set_unlink(struct nofl_hole_set *set, unsigned bucket,
-                     struct nofl_hole **loc) {
+static struct nofl_hole *nofl_hole_set_unlink(struct nofl_hole_set *set,
+                                              unsigned bucket,
+                                              struct nofl_hole **loc) {
   struct nofl_hole *hole = *loc;
   *loc = hole->next;
   if (!set->buckets[bucket])
@@ -105,8 +101,8 @@ nofl_hole_set_unlink(struct nofl_hole_set *set, unsigned bucket,
 
 /* A hole of at least GRANULES, or NULL: from a bucket where each hole fits, or
    among the first few of the bucket where some may.  */
-static struct nofl_hole*
-nofl_hole_set_pop(struct nofl_hole_set *set, size_t granules) {
+static struct nofl_hole *nofl_hole_set_pop(struct nofl_hole_set *set,
+                                           size_t granules) {
   unsigned floor = nofl_log2_floor(granules);
   unsigned fit = (granules & (granules - 1)) ? floor + 1 : floor;
   uint32_t candidates = set->nonempty & ~((1u << fit) - 1);
@@ -121,17 +117,15 @@ nofl_hole_set_pop(struct nofl_hole_set *set, size_t granules) {
   return NULL;
 }
 
-static inline void
-nofl_allocator_count(struct nofl_allocator *a) {
+static inline void nofl_allocator_count(struct nofl_allocator *a) {
   a->allocated_granules += (a->alloc - a->counted) >> NOFL_GRANULE_SIZE_LOG_2;
   a->counted = a->alloc;
 }
 
 /* Add the allocator's counts to the space's; relaxed: they are statistics,
    exact once every allocator has been finished.  */
-static void
-nofl_allocator_flush_counts(struct nofl_space *space,
-                            struct nofl_allocator *a) {
+static void nofl_allocator_flush_counts(struct nofl_space *space,
+                                        struct nofl_allocator *a) {
   nofl_allocator_count(a);
   if (a->allocated_granules) {
     gc_atomic_fetch_add_relaxed(&space->allocated_granules,
@@ -150,9 +144,8 @@ nofl_allocator_flush_counts(struct nofl_space *space,
 /* Remember a hole that is too small for the request at hand, unless it is so
    small that finding it again would cost more than it gains.  Until it is used
    it counts as fragmentation.  */
-static inline void
-nofl_allocator_keep_hole(struct nofl_allocator *a, uintptr_t addr,
-                         size_t granules) {
+static inline void nofl_allocator_keep_hole(struct nofl_allocator *a,
+                                            uintptr_t addr, size_t granules) {
   a->abandoned_granules += granules;
   if (granules >= NOFL_MIN_KEPT_GRANULES) {
     nofl_block_of(addr)->flags &= ~NOFL_BLOCK_ZERO;
@@ -161,8 +154,7 @@ nofl_allocator_keep_hole(struct nofl_allocator *a, uintptr_t addr,
 }
 
 /* Stop using the current hole.  Its rest is kept, unless KEEP is 0.  */
-static void
-nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
+static void nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
   nofl_allocator_count(a);
   size_t rest = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
   if (rest && keep)
@@ -172,9 +164,8 @@ nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
 
 /* Clear some of the hole ahead of the allocation pointer, at least GRANULES.
    Without CLEAR the hole is handed out as it is.  */
-static inline void
-nofl_allocator_advance_limit(struct nofl_allocator *a, size_t granules,
-                             int clear) {
+static inline void nofl_allocator_advance_limit(struct nofl_allocator *a,
+                                                size_t granules, int clear) {
   if (!clear || (nofl_block_of(a->alloc)->flags & NOFL_BLOCK_ZERO)) {
     a->limit = a->hole_end;
     return;
@@ -186,22 +177,21 @@ nofl_allocator_advance_limit(struct nofl_allocator *a, size_t granules,
   if (limit > a->hole_end)
     limit = a->hole_end;
   if (limit > a->limit) {
-    memset((void*)a->limit, 0, limit - a->limit);
+    memset((void *)a->limit, 0, limit - a->limit);
     a->limit = limit;
   }
 }
 
-static inline void
-nofl_allocator_enter_hole(struct nofl_allocator *a, uintptr_t start,
-                          size_t granules) {
+static inline void nofl_allocator_enter_hole(struct nofl_allocator *a,
+                                             uintptr_t start, size_t granules) {
   a->alloc = a->limit = a->counted = start;
   a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
 }
 
 /* First granule at or after G whose bit in MAP differs from the low bit of
    FLIP, which is all ones or all zeros; or the number of granules.  */
-static inline size_t
-nofl_map_find(const uint64_t *map, size_t g, uint64_t flip) {
+static inline size_t nofl_map_find(const uint64_t *map, size_t g,
+                                   uint64_t flip) {
   if (g >= NOFL_GRANULES_PER_BLOCK)
     return NOFL_GRANULES_PER_BLOCK;
   size_t i = g / 64;
@@ -214,8 +204,7 @@ nofl_map_find(const uint64_t *map, size_t g, uint64_t flip) {
   return i * 64 + __builtin_ctzll(word);
 }
 
-static inline void
-nofl_clear_metadata(uint8_t *meta, size_t count) {
+static inline void nofl_clear_metadata(uint8_t *meta, size_t count) {
   if (count > 16) {
     memset(meta, 0, count);
     return;
@@ -225,9 +214,8 @@ nofl_clear_metadata(uint8_t *meta, size_t count) {
 }
 
 /* Begin to sweep the allocator's block: find out what survivors occupy.  */
-static void
-nofl_allocator_start_sweep(struct nofl_space *space,
-                           struct nofl_allocator *a) {
+static void nofl_allocator_start_sweep(struct nofl_space *space,
+                                       struct nofl_allocator *a) {
   struct nofl_block *block = a->block;
   const uint8_t *meta = nofl_block_metadata(block);
   uint8_t mark = space->survivor_mark;
@@ -244,9 +232,9 @@ nofl_allocator_start_sweep(struct nofl_space *space,
 /* Find the next hole of the block that is being swept and make its metadata
    clean.  Returns its size in granules and stores its first granule to *START;
    0 at the end of the block.  */
-static inline size_t
-nofl_allocator_sweep_hole(struct nofl_space *space, struct nofl_allocator *a,
-                          size_t *start) {
+static inline size_t nofl_allocator_sweep_hole(struct nofl_space *space,
+                                               struct nofl_allocator *a,
+                                               size_t *start) {
   struct nofl_block *block = a->block;
   size_t g = nofl_map_find(a->occupied, a->sweep, ~(uint64_t)0);
   size_t size = 0;
@@ -256,7 +244,7 @@ nofl_allocator_sweep_hole(struct nofl_space *space, struct nofl_allocator *a,
     size = a->sweep - g;
     nofl_clear_metadata(nofl_block_metadata(block) + g, size);
     if (GC_UNLIKELY(space->poison))
-      memset((void*)(nofl_block_start(block) + g * NOFL_GRANULE_SIZE), 0xda,
+      memset((void *)(nofl_block_start(block) + g * NOFL_GRANULE_SIZE), 0xda,
              size * NOFL_GRANULE_SIZE);
     block->hole_count++;
     block->hole_granules += size;
@@ -268,25 +256,24 @@ nofl_allocator_sweep_hole(struct nofl_space *space, struct nofl_allocator *a,
 }
 
 /* Sweep the rest of the block without allocating in it.  */
-static void
-nofl_allocator_finish_sweep(struct nofl_space *space,
-                            struct nofl_allocator *a) {
+static void nofl_allocator_finish_sweep(struct nofl_space *space,
+                                        struct nofl_allocator *a) {
   size_t start;
   while (nofl_allocator_sweep_hole(space, a, &start))
     continue;
 }
 
 /* BLOCK has been swept to its end and is used up.  */
-static void
-nofl_block_retire(struct nofl_block *block) {
-  block->place = GC_GENERATIONAL
-    && block->hole_granules < NOFL_PROMOTION_GRANULES
-    ? NOFL_PLACE_PROMOTED : NOFL_PLACE_FULL;
+static void nofl_block_retire(struct nofl_block *block) {
+  block->place =
+      GC_GENERATIONAL && block->hole_granules < NOFL_PROMOTION_GRANULES
+          ? NOFL_PLACE_PROMOTED
+          : NOFL_PLACE_FULL;
 }
 
 /* Sweep BLOCK, which no allocator holds.  */
-static void
-nofl_block_sweep(struct nofl_space *space, struct nofl_block *block) {
+static void nofl_block_sweep(struct nofl_space *space,
+                             struct nofl_block *block) {
   struct nofl_allocator sweeper;
   sweeper.block = block;
   nofl_allocator_start_sweep(space, &sweeper);
@@ -294,9 +281,8 @@ nofl_block_sweep(struct nofl_space *space, struct nofl_block *block) {
 }
 
 /* Sweep every block that still waits for it.  By any number of threads.  */
-static void
-nofl_space_finish_sweeping(struct nofl_space *space) {
-  for (int class = 0; class < NOFL_CLASS_COUNT; class++) {
+static void nofl_space_finish_sweeping(struct nofl_space *space) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
     struct nofl_block *block;
     while ((block = nofl_space_pop_to_sweep(space, class))) {
       nofl_block_sweep(space, block);
@@ -306,9 +292,8 @@ nofl_space_finish_sweeping(struct nofl_space *space) {
 }
 
 /* Continue in the current block.  */
-static int
-nofl_allocator_next_hole(struct nofl_space *space, struct nofl_allocator *a,
-                         size_t granules) {
+static int nofl_allocator_next_hole(struct nofl_space *space,
+                                    struct nofl_allocator *a, size_t granules) {
   size_t start, size;
   uintptr_t base = nofl_block_start(a->block);
   while ((size = nofl_allocator_sweep_hole(space, a, &start))) {
@@ -329,8 +314,8 @@ nofl_allocator_next_hole(struct nofl_space *space, struct nofl_allocator *a,
   return 0;
 }
 
-static int
-nofl_allocator_use_hole_set(struct nofl_allocator *a, size_t granules) {
+static int nofl_allocator_use_hole_set(struct nofl_allocator *a,
+                                       size_t granules) {
   struct nofl_hole *hole = nofl_hole_set_pop(&a->holes, granules);
   if (!hole)
     return 0;
@@ -342,9 +327,9 @@ nofl_allocator_use_hole_set(struct nofl_allocator *a, size_t granules) {
   return 1;
 }
 
-static int
-nofl_allocator_sweep_block(struct nofl_space *space, struct nofl_allocator *a,
-                           size_t granules) {
+static int nofl_allocator_sweep_block(struct nofl_space *space,
+                                      struct nofl_allocator *a,
+                                      size_t granules) {
   struct nofl_block *block = nofl_space_pop_to_sweep(space, a->class);
   if (!block)
     return -1;
@@ -354,31 +339,29 @@ nofl_allocator_sweep_block(struct nofl_space *space, struct nofl_allocator *a,
 }
 
 /* Use a block whose only hole is its tail of GRANULES.  */
-static void
-nofl_allocator_use_tail(struct nofl_allocator *a, struct nofl_block *block,
-                        size_t tail) {
+static void nofl_allocator_use_tail(struct nofl_allocator *a,
+                                    struct nofl_block *block, size_t tail) {
   a->block = block;
   a->sweep = NOFL_GRANULES_PER_BLOCK;
-  nofl_allocator_enter_hole(a, nofl_block_end(block)
-                            - tail * NOFL_GRANULE_SIZE, tail);
+  nofl_allocator_enter_hole(a, nofl_block_end(block) - tail * NOFL_GRANULE_SIZE,
+                            tail);
 }
 
-static int
-nofl_allocator_use_partly_full(struct nofl_space *space,
-                               struct nofl_allocator *a, size_t granules) {
+static int nofl_allocator_use_partly_full(struct nofl_space *space,
+                                          struct nofl_allocator *a,
+                                          size_t granules) {
   struct nofl_block *block =
-    nofl_space_take_partly_full(space, a->class, granules);
+      nofl_space_take_partly_full(space, a->class, granules);
   if (!block)
     return 0;
   nofl_allocator_use_tail(a, block, block->tail_granules);
   return 1;
 }
 
-static int
-nofl_allocator_use_empty(struct nofl_space *space, struct nofl_allocator *a,
-                         int use_reserve) {
+static int nofl_allocator_use_empty(struct nofl_space *space,
+                                    struct nofl_allocator *a, int use_reserve) {
   struct nofl_block *block =
-    nofl_space_take_empty(space, a->class, use_reserve);
+      nofl_space_take_empty(space, a->class, use_reserve);
   if (!block)
     return 0;
   nofl_allocator_use_tail(a, block, NOFL_GRANULES_PER_BLOCK);
@@ -389,9 +372,9 @@ nofl_allocator_use_empty(struct nofl_space *space, struct nofl_allocator *a,
    sweeps a bounded number of blocks before it takes an empty one, so that a
    big one does not grind through the whole heap.  Returns 0 when the space has
    no room without a collection.  */
-static int
-nofl_allocator_find_hole(struct nofl_space *space, struct nofl_allocator *a,
-                         size_t granules, int use_reserve) {
+static int nofl_allocator_find_hole(struct nofl_space *space,
+                                    struct nofl_allocator *a, size_t granules,
+                                    int use_reserve) {
   nofl_allocator_leave_hole(a, 1);
   if (a->block && nofl_allocator_next_hole(space, a, granules))
     return 1;
@@ -417,12 +400,12 @@ nofl_allocator_find_hole(struct nofl_space *space, struct nofl_allocator *a,
 
 /* Make room for GRANULES at the allocation pointer, cleared.  Returns 0 when
    only a collection can help.  */
-static int
-nofl_allocator_refill(struct nofl_space *space, struct nofl_allocator *a,
-                      size_t granules, int use_reserve) {
+static int nofl_allocator_refill(struct nofl_space *space,
+                                 struct nofl_allocator *a, size_t granules,
+                                 int use_reserve) {
   size_t bytes = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (a->hole_end - a->alloc < bytes
-      && !nofl_allocator_find_hole(space, a, granules, use_reserve))
+  if (a->hole_end - a->alloc < bytes &&
+      !nofl_allocator_find_hole(space, a, granules, use_reserve))
     return 0;
   if (a->limit - a->alloc < bytes)
     nofl_allocator_advance_limit(a, granules, 1);
@@ -433,8 +416,8 @@ nofl_allocator_refill(struct nofl_space *space, struct nofl_allocator *a,
 /* Give back what a mutator's allocator holds, before a collection or when the
    thread goes.  The hole set is dropped: before a collection because sweeping
    finds the space again; at exit its holes stay unused until then.  */
-static void
-nofl_allocator_finish(struct nofl_space *space, struct nofl_allocator *a) {
+static void nofl_allocator_finish(struct nofl_space *space,
+                                  struct nofl_allocator *a) {
   struct nofl_block *block = a->block;
   if (block) {
     size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
@@ -442,7 +425,7 @@ nofl_allocator_finish(struct nofl_space *space, struct nofl_allocator *a) {
     nofl_allocator_finish_sweep(space, a);
     if (at_end && tail >= NOFL_MIN_TAIL_GRANULES && !space->collecting) {
       nofl_allocator_count(a);
-          nofl_space_add_partly_full(space, block, tail);
+      nofl_space_add_partly_full(space, block, tail);
     } else {
       nofl_allocator_leave_hole(a, 0);
       nofl_block_retire(block);
@@ -458,8 +441,7 @@ nofl_allocator_finish(struct nofl_space *space, struct nofl_allocator *a) {
 /* Evacuation targets: only blocks that were empty, or that a worker of this
    collection left partly full.  The collector marks them as it fills them.  */
 
-static void
-nofl_target_retire(struct nofl_allocator *a) {
+static void nofl_target_retire(struct nofl_allocator *a) {
   struct nofl_block *block = a->block;
   size_t tail = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
   block->hole_granules = tail;
@@ -470,13 +452,12 @@ nofl_target_retire(struct nofl_allocator *a) {
   nofl_allocator_reset(a);
 }
 
-static int
-nofl_target_refill(struct nofl_space *space, struct nofl_allocator *a,
-                   size_t granules) {
+static int nofl_target_refill(struct nofl_space *space,
+                              struct nofl_allocator *a, size_t granules) {
   if (a->block)
     nofl_target_retire(a);
-  if (!nofl_allocator_use_partly_full(space, a, granules)
-      && !nofl_allocator_use_empty(space, a, 1))
+  if (!nofl_allocator_use_partly_full(space, a, granules) &&
+      !nofl_allocator_use_empty(space, a, 1))
     return 0;
   /* The rest of a target is handed on with unknown contents.  */
   a->block->flags &= ~NOFL_BLOCK_ZERO;
@@ -484,8 +465,8 @@ nofl_target_refill(struct nofl_space *space, struct nofl_allocator *a,
   return 1;
 }
 
-static void
-nofl_target_finish(struct nofl_space *space, struct nofl_allocator *a) {
+static void nofl_target_finish(struct nofl_space *space,
+                               struct nofl_allocator *a) {
   struct nofl_block *block = a->block;
   if (!block)
     return;

@@ -11,22 +11,20 @@
 #define NOFL_HISTOGRAM_BUCKETS 33
 #define NOFL_HISTOGRAM_GRANULES (NOFL_GRANULES_PER_BLOCK / 32)
 
-static inline int
-nofl_block_is_empty(const struct nofl_block *block) {
-  return block->place == NOFL_PLACE_EMPTY
-    || block->place == NOFL_PLACE_PAGED_OUT;
+static inline int nofl_block_is_empty(const struct nofl_block *block) {
+  return block->place == NOFL_PLACE_EMPTY ||
+         block->place == NOFL_PLACE_PAGED_OUT;
 }
 
 /* Call F on each object block of the space, from high addresses to low, so
    that stacks built by pushing come out in address order.  */
-static inline void GC_ALWAYS_INLINE
-nofl_visit_blocks(struct nofl_space *space,
-                  void (*f)(struct nofl_space*, struct nofl_block*, void*),
-                  void *data);
-static inline void
-nofl_visit_blocks(struct nofl_space *space,
-                  void (*f)(struct nofl_space*, struct nofl_block*, void*),
-                  void *data) {
+static inline void GC_ALWAYS_INLINE nofl_visit_blocks(
+    struct nofl_space *space,
+    void (*f)(struct nofl_space *, struct nofl_block *, void *), void *data);
+static inline void nofl_visit_blocks(struct nofl_space *space,
+                                     void (*f)(struct nofl_space *,
+                                               struct nofl_block *, void *),
+                                     void *data) {
   for (size_t s = nofl_space_slab_count(space); s-- > 0;) {
     struct nofl_slab *slab = nofl_space_slab(space, s);
     for (size_t i = NOFL_BLOCKS_PER_SLAB; i-- > NOFL_META_BLOCKS_PER_SLAB;)
@@ -35,14 +33,13 @@ nofl_visit_blocks(struct nofl_space *space,
 }
 
 /* Call F on the address of each object of BLOCK, with its state.  */
-static inline void GC_ALWAYS_INLINE
-nofl_visit_objects(struct nofl_block *block,
-                   void (*f)(uintptr_t addr, uint8_t state, void *data),
-                   void *data);
-static inline void
-nofl_visit_objects(struct nofl_block *block,
-                   void (*f)(uintptr_t addr, uint8_t state, void *data),
-                   void *data) {
+static inline void GC_ALWAYS_INLINE nofl_visit_objects(
+    struct nofl_block *block,
+    void (*f)(uintptr_t addr, uint8_t state, void *data), void *data);
+static inline void nofl_visit_objects(struct nofl_block *block,
+                                      void (*f)(uintptr_t addr, uint8_t state,
+                                                void *data),
+                                      void *data) {
   uint8_t *meta = nofl_block_metadata(block);
   uintptr_t start = nofl_block_start(block);
   size_t g = 0;
@@ -56,10 +53,10 @@ nofl_visit_objects(struct nofl_block *block,
   }
 }
 
-static inline void
-nofl_prepare_block(struct nofl_space *space, struct nofl_block *block,
-                   void *data) {
-  (void)space; (void)data;
+static inline void nofl_prepare_block(struct nofl_space *space,
+                                      struct nofl_block *block, void *data) {
+  (void)space;
+  (void)data;
   GC_ASSERT(block->place != NOFL_PLACE_OWNED);
   GC_ASSERT(block->place != NOFL_PLACE_TO_SWEEP);
   block->flags &= ~NOFL_BLOCK_EVACUATE;
@@ -69,10 +66,11 @@ nofl_prepare_block(struct nofl_space *space, struct nofl_block *block,
   }
 }
 
-static inline void
-nofl_prepare_block_minor(struct nofl_space *space, struct nofl_block *block,
-                         void *data) {
-  (void)space; (void)data;
+static inline void nofl_prepare_block_minor(struct nofl_space *space,
+                                            struct nofl_block *block,
+                                            void *data) {
+  (void)space;
+  (void)data;
   if (block->place == NOFL_PLACE_PARTLY_FULL) {
     block->next = NULL;
     block->place = NOFL_PLACE_FULL;
@@ -81,10 +79,10 @@ nofl_prepare_block_minor(struct nofl_space *space, struct nofl_block *block,
 
 /* Begin a collection.  Every allocator has been finished and nothing waits to
    be swept.  */
-static void
-nofl_space_start_gc(struct nofl_space *space, enum gc_collection_kind kind) {
+static void nofl_space_start_gc(struct nofl_space *space,
+                                enum gc_collection_kind kind) {
   int minor = kind == GC_COLLECTION_MINOR;
-  for (int class = 0; class < NOFL_CLASS_COUNT; class++) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
     GC_ASSERT(!space->to_sweep[class]);
     space->partly_full[class].head = NULL;
     space->partly_full[class].count = 0;
@@ -102,15 +100,13 @@ nofl_space_start_gc(struct nofl_space *space, enum gc_collection_kind kind) {
 
 /* Granules that survived the last collection, as of the last sweep.  What was
    allocated since is expected to die.  */
-static inline size_t
-nofl_block_survivors(const struct nofl_block *block) {
+static inline size_t nofl_block_survivors(const struct nofl_block *block) {
   return NOFL_GRANULES_PER_BLOCK - block->hole_granules;
 }
 
-static inline unsigned
-nofl_survivor_bucket(const struct nofl_block *block) {
-  return (nofl_block_survivors(block) + NOFL_HISTOGRAM_GRANULES - 1)
-    / NOFL_HISTOGRAM_GRANULES;
+static inline unsigned nofl_survivor_bucket(const struct nofl_block *block) {
+  return (nofl_block_survivors(block) + NOFL_HISTOGRAM_GRANULES - 1) /
+         NOFL_HISTOGRAM_GRANULES;
 }
 
 struct nofl_candidates {
@@ -118,24 +114,20 @@ struct nofl_candidates {
   size_t flagged;
 };
 
-static inline int
-nofl_block_can_be_evacuated(const struct nofl_block *block) {
-  return !nofl_block_is_empty(block)
-    && block->class == NOFL_CLASS_ORDINARY;
+static inline int nofl_block_can_be_evacuated(const struct nofl_block *block) {
+  return !nofl_block_is_empty(block) && block->class == NOFL_CLASS_ORDINARY;
 }
 
-static inline void
-nofl_count_candidate(struct nofl_space *space, struct nofl_block *block,
-                     void *data) {
+static inline void nofl_count_candidate(struct nofl_space *space,
+                                        struct nofl_block *block, void *data) {
   (void)space;
   struct nofl_candidates *candidates = data;
   if (nofl_block_can_be_evacuated(block))
     candidates->counts[nofl_survivor_bucket(block)]++;
 }
 
-static inline void
-nofl_flag_candidate(struct nofl_space *space, struct nofl_block *block,
-                    void *data) {
+static inline void nofl_flag_candidate(struct nofl_space *space,
+                                       struct nofl_block *block, void *data) {
   (void)space;
   struct nofl_candidates *candidates = data;
   if (!nofl_block_can_be_evacuated(block))
@@ -150,9 +142,12 @@ nofl_flag_candidate(struct nofl_space *space, struct nofl_block *block,
 
 /* Would copying the survivors of all blocks with at most MAX_SURVIVORS granules
    of them need more room than there is?  */
-static int
-nofl_space_lacks_targets(struct nofl_space *space, size_t max_survivors) {
-  struct nofl_candidates candidates = { { 0, }, 0 };
+static int nofl_space_lacks_targets(struct nofl_space *space,
+                                    size_t max_survivors) {
+  struct nofl_candidates candidates = {{
+                                           0,
+                                       },
+                                       0};
   nofl_visit_blocks(space, nofl_count_candidate, &candidates);
   size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
   size_t need = 0;
@@ -167,9 +162,12 @@ nofl_space_lacks_targets(struct nofl_space *space, size_t max_survivors) {
    with more than MAX_SURVIVORS granules are left alone.  The referents of
    ambiguous roots are marked already, and stay.  Returns the number of
    candidates.  */
-static size_t
-nofl_space_start_evacuation(struct nofl_space *space, size_t max_survivors) {
-  struct nofl_candidates candidates = { { 0, }, 0 };
+static size_t nofl_space_start_evacuation(struct nofl_space *space,
+                                          size_t max_survivors) {
+  struct nofl_candidates candidates = {{
+                                           0,
+                                       },
+                                       0};
   nofl_visit_blocks(space, nofl_count_candidate, &candidates);
   size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
   for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++) {
@@ -192,9 +190,8 @@ struct nofl_finish {
   size_t evacuated_empty;
 };
 
-static inline void
-nofl_finish_block(struct nofl_space *space, struct nofl_block *block,
-                  void *data) {
+static inline void nofl_finish_block(struct nofl_space *space,
+                                     struct nofl_block *block, void *data) {
   struct nofl_finish *finish = data;
   switch (block->place) {
   case NOFL_PLACE_EMPTY:
@@ -224,9 +221,9 @@ nofl_finish_block(struct nofl_space *space, struct nofl_block *block,
 
 /* End a collection: classify the blocks.  Trace workers have given back their
    targets.  Returns the number of candidates that became empty.  */
-static size_t
-nofl_space_finish_gc(struct nofl_space *space, enum gc_collection_kind kind) {
-  struct nofl_finish finish = { kind == GC_COLLECTION_MINOR, 0 };
+static size_t nofl_space_finish_gc(struct nofl_space *space,
+                                   enum gc_collection_kind kind) {
+  struct nofl_finish finish = {kind == GC_COLLECTION_MINOR, 0};
   space->evacuating = 0;
   space->survivor_mark = space->current_mark;
   nofl_visit_blocks(space, nofl_finish_block, &finish);

@@ -88,22 +88,18 @@ enum nofl_metadata {
 
 /* What the objects of a block are.  Objects that are traced conservatively
    in a heap that otherwise moves live in blocks of their own.  */
-enum nofl_class {
-  NOFL_CLASS_ORDINARY,
-  NOFL_CLASS_AMBIGUOUS,
-  NOFL_CLASS_COUNT
-};
+enum nofl_class { NOFL_CLASS_ORDINARY, NOFL_CLASS_AMBIGUOUS, NOFL_CLASS_COUNT };
 
 /* Where a block is; a block is in exactly one place.  */
 enum nofl_place {
-  NOFL_PLACE_EMPTY,        /* no objects; memory may be dirty */
-  NOFL_PLACE_PAGED_OUT,    /* no objects; memory returned to the OS */
-  NOFL_PLACE_TO_SWEEP,     /* survived the last collection, not yet swept */
-  NOFL_PLACE_OWNED,        /* an allocator is filling it */
-  NOFL_PLACE_PARTLY_FULL,  /* swept; one hole, at its end */
-  NOFL_PLACE_FULL,         /* swept and used up in this cycle */
-  NOFL_PLACE_PROMOTED,     /* as FULL, but nearly all survivors */
-  NOFL_PLACE_OLD           /* only survivors; not swept before a full GC */
+  NOFL_PLACE_EMPTY,       /* no objects; memory may be dirty */
+  NOFL_PLACE_PAGED_OUT,   /* no objects; memory returned to the OS */
+  NOFL_PLACE_TO_SWEEP,    /* survived the last collection, not yet swept */
+  NOFL_PLACE_OWNED,       /* an allocator is filling it */
+  NOFL_PLACE_PARTLY_FULL, /* swept; one hole, at its end */
+  NOFL_PLACE_FULL,        /* swept and used up in this cycle */
+  NOFL_PLACE_PROMOTED,    /* as FULL, but nearly all survivors */
+  NOFL_PLACE_OLD          /* only survivors; not swept before a full GC */
 };
 
 enum nofl_block_flags {
@@ -121,9 +117,9 @@ enum nofl_block_flags {
    space's lock for blocks on locked lists, or by the collector in a pause.  */
 struct nofl_block {
   struct nofl_block *next;
-  uint8_t place;                /* enum nofl_place */
-  uint8_t flags;                /* enum nofl_block_flags */
-  uint8_t class;                /* enum nofl_class */
+  uint8_t place; /* enum nofl_place */
+  uint8_t flags; /* enum nofl_block_flags */
+  uint8_t class; /* enum nofl_class */
   /* Counts of the last complete sweep, in granules and holes.  For blocks
      filled by evacuation: the part that was not filled.  */
   uint16_t hole_granules;
@@ -152,78 +148,66 @@ struct nofl_slab {
 
 _Static_assert(sizeof(struct nofl_block) == 64, "one cache line per block");
 _Static_assert(sizeof(struct nofl_slab) == NOFL_SLAB_SIZE, "slab layout");
-_Static_assert(offsetof(struct nofl_slab, metadata)
-               == NOFL_META_BLOCKS_PER_SLAB * NOFL_GRANULES_PER_BLOCK,
+_Static_assert(offsetof(struct nofl_slab, metadata) ==
+                   NOFL_META_BLOCKS_PER_SLAB * NOFL_GRANULES_PER_BLOCK,
                "metadata found by masking");
-_Static_assert(offsetof(struct nofl_slab, objects)
-               == NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE,
+_Static_assert(offsetof(struct nofl_slab, objects) ==
+                   NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE,
                "object blocks follow metadata");
 
-static inline struct nofl_slab*
-nofl_slab_of(uintptr_t addr) {
-  return (struct nofl_slab*)(addr & ~(uintptr_t)(NOFL_SLAB_SIZE - 1));
+static inline struct nofl_slab *nofl_slab_of(uintptr_t addr) {
+  return (struct nofl_slab *)(addr & ~(uintptr_t)(NOFL_SLAB_SIZE - 1));
 }
 
-static inline uint8_t*
-nofl_metadata_byte(uintptr_t addr) {
+static inline uint8_t *nofl_metadata_byte(uintptr_t addr) {
   uintptr_t base = addr & ~(uintptr_t)(NOFL_SLAB_SIZE - 1);
   uintptr_t granule = (addr & (NOFL_SLAB_SIZE - 1)) >> NOFL_GRANULE_SIZE_LOG_2;
-  return (uint8_t*)(base + granule);
+  return (uint8_t *)(base + granule);
 }
 
-static inline uintptr_t
-nofl_metadata_byte_address(const uint8_t *byte) {
+static inline uintptr_t nofl_metadata_byte_address(const uint8_t *byte) {
   uintptr_t loc = (uintptr_t)byte;
   uintptr_t base = loc & ~(uintptr_t)(NOFL_SLAB_SIZE - 1);
   return base + ((loc & (NOFL_SLAB_SIZE - 1)) << NOFL_GRANULE_SIZE_LOG_2);
 }
 
 /* Index of the block of ADDR in its slab: 0..3 are metadata blocks.  */
-static inline unsigned
-nofl_block_index(uintptr_t addr) {
+static inline unsigned nofl_block_index(uintptr_t addr) {
   return (addr & (NOFL_SLAB_SIZE - 1)) >> NOFL_BLOCK_SIZE_LOG_2;
 }
 
-static inline struct nofl_block*
-nofl_block_of(uintptr_t addr) {
+static inline struct nofl_block *nofl_block_of(uintptr_t addr) {
   return &nofl_slab_of(addr)->blocks[nofl_block_index(addr)];
 }
 
-static inline uint8_t*
-nofl_block_mark_of(uintptr_t addr) {
+static inline uint8_t *nofl_block_mark_of(uintptr_t addr) {
   return &nofl_slab_of(addr)->block_marks[nofl_block_index(addr)];
 }
 
 /* First object address of BLOCK.  */
-static inline uintptr_t
-nofl_block_start(const struct nofl_block *block) {
+static inline uintptr_t nofl_block_start(const struct nofl_block *block) {
   struct nofl_slab *slab = nofl_slab_of((uintptr_t)block);
   uintptr_t idx = block - slab->blocks;
   return (uintptr_t)slab + (idx << NOFL_BLOCK_SIZE_LOG_2);
 }
 
-static inline uintptr_t
-nofl_block_end(const struct nofl_block *block) {
+static inline uintptr_t nofl_block_end(const struct nofl_block *block) {
   return nofl_block_start(block) + NOFL_BLOCK_SIZE;
 }
 
-static inline uint8_t*
-nofl_block_metadata(const struct nofl_block *block) {
+static inline uint8_t *nofl_block_metadata(const struct nofl_block *block) {
   return nofl_metadata_byte(nofl_block_start(block));
 }
 
-static inline size_t
-nofl_size_to_granules(size_t bytes) {
+static inline size_t nofl_size_to_granules(size_t bytes) {
   return (bytes + NOFL_GRANULE_SIZE - 1) >> NOFL_GRANULE_SIZE_LOG_2;
 }
 
-static inline int
-nofl_state_is_mark(uint8_t state) {
+static inline int nofl_state_is_mark(uint8_t state) {
   return NOFL_STATE_MARK_0 <= state && state <= NOFL_STATE_MARK_2;
 }
 
-static inline uint8_t
-nofl_next_mark(uint8_t mark) {
+static inline uint8_t nofl_next_mark(uint8_t mark) {
   return mark == NOFL_STATE_MARK_2 ? NOFL_STATE_MARK_0 : mark + 1;
 }
 
@@ -234,8 +218,7 @@ nofl_next_mark(uint8_t mark) {
 
 #define NOFL_BROADCAST(byte) ((uint64_t)0x0101010101010101 * (byte))
 
-static inline uint64_t
-nofl_load_word(const uint8_t *bytes) {
+static inline uint64_t nofl_load_word(const uint8_t *bytes) {
   uint64_t word;
   __builtin_memcpy(&word, bytes, sizeof(word));
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -246,15 +229,14 @@ nofl_load_word(const uint8_t *bytes) {
 
 /* High bit of each byte of the result is set iff that byte's state equals
    STATE.  Exact: no carries, since differences are at most seven.  */
-static inline uint64_t
-nofl_match_state(uint64_t word, uint8_t state) {
-  uint64_t diff = (word & NOFL_BROADCAST(NOFL_STATE_MASK))
-    ^ NOFL_BROADCAST(state);
+static inline uint64_t nofl_match_state(uint64_t word, uint8_t state) {
+  uint64_t diff =
+      (word & NOFL_BROADCAST(NOFL_STATE_MASK)) ^ NOFL_BROADCAST(state);
   return ~(diff + NOFL_BROADCAST(0x7f)) & NOFL_BROADCAST(0x80);
 }
 
-static inline size_t
-nofl_find_state(const uint8_t *bytes, size_t limit, uint8_t state) {
+static inline size_t nofl_find_state(const uint8_t *bytes, size_t limit,
+                                     uint8_t state) {
   size_t i = 0;
   for (; i + 8 <= limit; i += 8) {
     uint64_t match = nofl_match_state(nofl_load_word(bytes + i), state);
@@ -267,8 +249,7 @@ nofl_find_state(const uint8_t *bytes, size_t limit, uint8_t state) {
   return limit;
 }
 
-static inline size_t
-nofl_find_any_state(const uint8_t *bytes, size_t limit) {
+static inline size_t nofl_find_any_state(const uint8_t *bytes, size_t limit) {
   size_t i = 0;
   for (; i + 8 <= limit; i += 8) {
     uint64_t word = nofl_load_word(bytes + i) & NOFL_BROADCAST(NOFL_STATE_MASK);
@@ -282,8 +263,7 @@ nofl_find_any_state(const uint8_t *bytes, size_t limit) {
 }
 
 /* Gather the high bits of the eight bytes of WORD.  */
-static inline uint64_t
-nofl_gather_high_bits(uint64_t word) {
+static inline uint64_t nofl_gather_high_bits(uint64_t word) {
   return ((word >> 7) * 0x0102040810204080u) >> 56;
 }
 
@@ -294,8 +274,8 @@ nofl_gather_high_bits(uint64_t word) {
    S: starts of such objects; E: ends of any.  Adding S to the complement of E
    carries each start up to its end, which gives the ends L that count; the
    granules between are then (2L - S), since the objects are disjoint.  */
-static inline uint64_t
-nofl_granules_in_state(const uint8_t *bytes, uint8_t state, unsigned *inside) {
+static inline uint64_t nofl_granules_in_state(const uint8_t *bytes,
+                                              uint8_t state, unsigned *inside) {
   uint64_t starts = 0, ends = 0;
   for (unsigned i = 0; i < 64; i += 8) {
     uint64_t word = nofl_load_word(bytes + i);
@@ -313,8 +293,7 @@ nofl_granules_in_state(const uint8_t *bytes, uint8_t state, unsigned *inside) {
 
 /* Granules of the object whose first metadata byte is BYTES[0].  The end bit
    is there by construction; LIMIT bounds the scan.  */
-static inline size_t
-nofl_object_granules(const uint8_t *bytes, size_t limit) {
+static inline size_t nofl_object_granules(const uint8_t *bytes, size_t limit) {
   if (GC_LIKELY(bytes[0] & NOFL_END))
     return 1;
   size_t i = 1;
@@ -330,17 +309,15 @@ nofl_object_granules(const uint8_t *bytes, size_t limit) {
 }
 
 /* Granules from ADDR to the end of its block.  */
-static inline size_t
-nofl_granules_to_block_end(uintptr_t addr) {
-  return (NOFL_BLOCK_SIZE - (addr & (NOFL_BLOCK_SIZE - 1)))
-    >> NOFL_GRANULE_SIZE_LOG_2;
+static inline size_t nofl_granules_to_block_end(uintptr_t addr) {
+  return (NOFL_BLOCK_SIZE - (addr & (NOFL_BLOCK_SIZE - 1))) >>
+         NOFL_GRANULE_SIZE_LOG_2;
 }
 
-static inline size_t
-nofl_object_size(uintptr_t addr) {
+static inline size_t nofl_object_size(uintptr_t addr) {
   return nofl_object_granules(nofl_metadata_byte(addr),
                               nofl_granules_to_block_end(addr))
-    << NOFL_GRANULE_SIZE_LOG_2;
+         << NOFL_GRANULE_SIZE_LOG_2;
 }
 
 #endif // NOFL_LAYOUT_H

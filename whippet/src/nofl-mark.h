@@ -20,8 +20,7 @@
 #include "gc-ref.h"
 #include "nofl-allocator.h"
 
-static inline void
-nofl_mark_block_of(uintptr_t addr) {
+static inline void nofl_mark_block_of(uintptr_t addr) {
   uint8_t *mark = nofl_block_mark_of(addr);
   /* Relaxed: any number of tracers store the same value; read after they have
      been joined.  The test keeps the line shared.  */
@@ -30,15 +29,15 @@ nofl_mark_block_of(uintptr_t addr) {
 }
 
 /* Can an object in STATE be reached for the first time now?  */
-static inline int
-nofl_state_is_candidate(const struct nofl_space *space, uint8_t state) {
-  return state == NOFL_STATE_YOUNG || state == space->survivor_mark
-    || state == NOFL_STATE_FIXED;
+static inline int nofl_state_is_candidate(const struct nofl_space *space,
+                                          uint8_t state) {
+  return state == NOFL_STATE_YOUNG || state == space->survivor_mark ||
+         state == NOFL_STATE_FIXED;
 }
 
 /* Mark the object at ADDR where it is.  Returns 1 if this call marked it.  */
-static inline int
-nofl_mark_in_place(struct nofl_space *space, uintptr_t addr, int parallel) {
+static inline int nofl_mark_in_place(struct nofl_space *space, uintptr_t addr,
+                                     int parallel) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t current = space->current_mark;
   uint8_t byte = gc_atomic_load_relaxed(loc);
@@ -61,8 +60,7 @@ nofl_mark_in_place(struct nofl_space *space, uintptr_t addr, int parallel) {
 }
 
 /* Wait for another tracer to finish copying; returns the byte afterwards.  */
-static uint8_t
-nofl_await_copy(uint8_t *loc) {
+static uint8_t nofl_await_copy(uint8_t *loc) {
   for (unsigned spins = 0;; spins++) {
     uint8_t byte = gc_atomic_load(loc);
     if ((byte & NOFL_STATE_MASK) != NOFL_STATE_BUSY)
@@ -74,26 +72,24 @@ nofl_await_copy(uint8_t *loc) {
   }
 }
 
-static inline uintptr_t
-nofl_forwarding_address(uintptr_t addr) {
+static inline uintptr_t nofl_forwarding_address(uintptr_t addr) {
   /* Ordered by the acquire load of the state that led here.  */
-  return gc_atomic_load_relaxed((uintptr_t*)addr);
+  return gc_atomic_load_relaxed((uintptr_t *)addr);
 }
 
-static inline int
-nofl_may_move(uintptr_t addr, uint8_t byte) {
+static inline int nofl_may_move(uintptr_t addr, uint8_t byte) {
   if ((byte & NOFL_STATE_MASK) == NOFL_STATE_FIXED || (byte & NOFL_PINNED))
     return 0;
   return (nofl_block_of(addr)->flags & NOFL_BLOCK_EVACUATE) != 0;
 }
 
 /* Room for a copy of GRANULES in a target block of the worker, or 0.  */
-static inline uintptr_t
-nofl_allocate_copy(struct nofl_space *space, struct nofl_allocator *target,
-                   size_t granules) {
+static inline uintptr_t nofl_allocate_copy(struct nofl_space *space,
+                                           struct nofl_allocator *target,
+                                           size_t granules) {
   size_t bytes = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (target->hole_end - target->alloc < bytes
-      && !nofl_target_refill(space, target, granules))
+  if (target->hole_end - target->alloc < bytes &&
+      !nofl_target_refill(space, target, granules))
     return 0;
   uintptr_t addr = target->alloc;
   target->alloc = target->counted = addr + bytes;
@@ -102,9 +98,9 @@ nofl_allocate_copy(struct nofl_space *space, struct nofl_allocator *target,
 
 /* Move the claimed object at ADDR.  Returns its new address, or ADDR when there
    was no room and it is marked in place.  */
-static uintptr_t
-nofl_move_claimed(struct nofl_space *space, uintptr_t addr, uint8_t byte,
-                  struct nofl_allocator *target, size_t *moved_granules) {
+static uintptr_t nofl_move_claimed(struct nofl_space *space, uintptr_t addr,
+                                   uint8_t byte, struct nofl_allocator *target,
+                                   size_t *moved_granules) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t current = space->current_mark;
   size_t granules = nofl_object_granules(loc, nofl_granules_to_block_end(addr));
@@ -115,16 +111,16 @@ nofl_move_claimed(struct nofl_space *space, uintptr_t addr, uint8_t byte,
     gc_atomic_store(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
     return addr;
   }
-  memcpy((void*)copy, (void*)addr, granules << NOFL_GRANULE_SIZE_LOG_2);
+  memcpy((void *)copy, (void *)addr, granules << NOFL_GRANULE_SIZE_LOG_2);
   uint8_t *copy_loc = nofl_metadata_byte(copy);
   copy_loc[granules - 1] = NOFL_END;
-  copy_loc[0] = (byte & NOFL_KIND_MASK) | current
-    | (granules == 1 ? NOFL_END : 0);
+  copy_loc[0] =
+      (byte & NOFL_KIND_MASK) | current | (granules == 1 ? NOFL_END : 0);
   nofl_mark_block_of(copy);
-  gc_atomic_store_relaxed((uintptr_t*)addr, copy);
+  gc_atomic_store_relaxed((uintptr_t *)addr, copy);
   /* Release: everything about the copy comes first.  */
-  gc_atomic_store(loc, (uint8_t)((byte & ~NOFL_STATE_MASK)
-                                 | NOFL_STATE_FORWARDED));
+  gc_atomic_store(loc,
+                  (uint8_t)((byte & ~NOFL_STATE_MASK) | NOFL_STATE_FORWARDED));
   *moved_granules += granules;
   return copy;
 }
@@ -132,10 +128,10 @@ nofl_move_claimed(struct nofl_space *space, uintptr_t addr, uint8_t byte,
 /* Visit EDGE, which references ADDR in the space, in a collection that
    evacuates.  Marks or moves the object and redirects the edge.  Returns the
    object's address if this call was the first to reach it, else 0.  */
-static inline uintptr_t
-nofl_evacuate_edge(struct nofl_space *space, struct gc_edge edge,
-                   uintptr_t addr, struct nofl_allocator *target,
-                   size_t *moved_granules) {
+static inline uintptr_t nofl_evacuate_edge(struct nofl_space *space,
+                                           struct gc_edge edge, uintptr_t addr,
+                                           struct nofl_allocator *target,
+                                           size_t *moved_granules) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t current = space->current_mark;
   uint8_t byte = gc_atomic_load(loc);
@@ -158,8 +154,7 @@ nofl_evacuate_edge(struct nofl_space *space, struct gc_edge edge,
     if (gc_atomic_cmpxchg_strong(loc, &byte, busy))
       break;
   }
-  uintptr_t copy = nofl_move_claimed(space, addr, byte, target,
-                                     moved_granules);
+  uintptr_t copy = nofl_move_claimed(space, addr, byte, target, moved_granules);
   if (copy != addr)
     gc_edge_update(edge, gc_ref(copy));
   return copy;
@@ -167,9 +162,8 @@ nofl_evacuate_edge(struct nofl_space *space, struct gc_edge edge,
 
 /* Is the object that EDGE references known to be live?  Redirects the edge if
    the object has moved.  */
-static inline int
-nofl_edge_is_live(struct nofl_space *space, struct gc_edge edge,
-                  uintptr_t addr) {
+static inline int nofl_edge_is_live(struct nofl_space *space,
+                                    struct gc_edge edge, uintptr_t addr) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t byte = gc_atomic_load(loc);
   if ((byte & NOFL_STATE_MASK) == NOFL_STATE_BUSY)
@@ -186,8 +180,7 @@ nofl_edge_is_live(struct nofl_space *space, struct gc_edge edge,
 
 /* First granule, as an index into META, of the object that contains granule
    G, or -1 if that granule is free.  META describes one block.  */
-static inline ptrdiff_t
-nofl_object_start(const uint8_t *meta, size_t g) {
+static inline ptrdiff_t nofl_object_start(const uint8_t *meta, size_t g) {
   ptrdiff_t i = g;
   if (meta[i] & NOFL_STATE_MASK)
     return i;
@@ -203,25 +196,24 @@ nofl_object_start(const uint8_t *meta, size_t g) {
 
 /* Does STATE, found at granule G of BLOCK, denote an object that the last
    collection kept or that is younger?  */
-static int
-nofl_state_is_live_object(const struct nofl_space *space,
-                          const struct nofl_block *block, size_t g,
-                          uint8_t state) {
+static int nofl_state_is_live_object(const struct nofl_space *space,
+                                     const struct nofl_block *block, size_t g,
+                                     uint8_t state) {
   if (state == space->survivor_mark || state == space->current_mark)
     return 1;
   if (state == NOFL_STATE_FIXED)
     return space->collecting;
   /* In a part that was not swept since the last collection, nothing is
      young.  Acquire: pairs with the sweeper's release store.  */
-  return state == NOFL_STATE_YOUNG
-    && g < gc_atomic_load(&block->swept_granules);
+  return state == NOFL_STATE_YOUNG &&
+         g < gc_atomic_load(&block->swept_granules);
 }
 
 /* The object that the bit pattern ADDR, which lies in the space's range, may
    denote, or 0.  */
-static uintptr_t
-nofl_resolve_conservative(struct nofl_space *space, uintptr_t addr,
-                          int possibly_interior) {
+static uintptr_t nofl_resolve_conservative(struct nofl_space *space,
+                                           uintptr_t addr,
+                                           int possibly_interior) {
   if (nofl_block_index(addr) < NOFL_META_BLOCKS_PER_SLAB)
     return 0;
   const struct nofl_block *block = nofl_block_of(addr);
@@ -247,8 +239,7 @@ nofl_resolve_conservative(struct nofl_space *space, uintptr_t addr,
 
 /* The object at ADDR must not move in the compacting collection that is being
    prepared.  */
-static inline void
-nofl_fix_object(struct nofl_space *space, uintptr_t addr) {
+static inline void nofl_fix_object(struct nofl_space *space, uintptr_t addr) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t state = *loc & NOFL_STATE_MASK;
   if (state != space->current_mark)
@@ -258,33 +249,30 @@ nofl_fix_object(struct nofl_space *space, uintptr_t addr) {
 /* Pin the object at ADDR for ever.  Any thread; atomic with respect to other
    bits of the byte.  Relaxed would do for the bit itself: a collection starts
    with a handshake.  */
-static inline void
-nofl_pin_object(uintptr_t addr) {
+static inline void nofl_pin_object(uintptr_t addr) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t byte = gc_atomic_load_relaxed(loc);
-  while (!(byte & NOFL_PINNED)
-         && !gc_atomic_cmpxchg_weak(loc, &byte, (uint8_t)(byte | NOFL_PINNED)))
+  while (!(byte & NOFL_PINNED) &&
+         !gc_atomic_cmpxchg_weak(loc, &byte, (uint8_t)(byte | NOFL_PINNED)))
     continue;
 }
 
 /* How to trace the object at ADDR, as a trace kind without the pin:
    NOFL_KIND_PRECISE, NOFL_KIND_NONE or NOFL_KIND_PINNED_OR_CONSERVATIVE for
    "conservatively".  */
-static inline uint8_t
-nofl_object_trace_kind(uintptr_t addr) {
+static inline uint8_t nofl_object_trace_kind(uintptr_t addr) {
   uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
   if (byte & NOFL_KIND_NONE)
     return NOFL_KIND_NONE;
   if (GC_LIKELY(!(byte & NOFL_PINNED)))
     return NOFL_KIND_PRECISE;
-  if (GC_CONSERVATIVE_TRACE
-      || nofl_block_of(addr)->class == NOFL_CLASS_AMBIGUOUS)
+  if (GC_CONSERVATIVE_TRACE ||
+      nofl_block_of(addr)->class == NOFL_CLASS_AMBIGUOUS)
     return NOFL_KIND_PINNED_OR_CONSERVATIVE;
   return NOFL_KIND_PRECISE;
 }
 
-static inline int
-nofl_object_is_old(uintptr_t addr) {
+static inline int nofl_object_is_old(uintptr_t addr) {
   uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
   return (byte & NOFL_STATE_MASK) != NOFL_STATE_YOUNG;
 }

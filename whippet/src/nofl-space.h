@@ -43,7 +43,7 @@ struct nofl_space {
   uint8_t survivor_mark;
   uint8_t evacuating;
   uint8_t collecting;
-  uint8_t poison;              /* stress: overwrite free memory */
+  uint8_t poison; /* stress: overwrite free memory */
   uint8_t huge_pages;
 
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
@@ -54,12 +54,12 @@ struct nofl_space {
   struct nofl_list empty;
   struct nofl_list paged_out;
   struct nofl_list partly_full[NOFL_CLASS_COUNT];
-  size_t budget_bytes;         /* for blocks in use and large objects */
-  size_t large_bytes;          /* charged by large objects */
-  size_t used_blocks;          /* neither EMPTY nor PAGED_OUT */
-  size_t reserve_blocks;       /* withheld from mutators */
-  size_t total_blocks;         /* in committed slabs */
-  uint32_t clock;              /* ticks of the ageing of empty blocks */
+  size_t budget_bytes;              /* for blocks in use and large objects */
+  size_t large_bytes;               /* charged by large objects */
+  size_t used_blocks;               /* neither EMPTY nor PAGED_OUT */
+  size_t reserve_blocks;            /* withheld from mutators */
+  size_t total_blocks;              /* in committed slabs */
+  uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
   uint32_t refuse_seed;
 
@@ -76,56 +76,51 @@ struct nofl_space {
   uint64_t total_allocated_granules;
 };
 
-static inline void
-nofl_space_lock(struct nofl_space *space) {
+static inline void nofl_space_lock(struct nofl_space *space) {
   pthread_mutex_lock(&space->lock);
 }
 
-static inline void
-nofl_space_unlock(struct nofl_space *space) {
+static inline void nofl_space_unlock(struct nofl_space *space) {
   pthread_mutex_unlock(&space->lock);
 }
 
-static inline size_t
-nofl_space_extent(const struct nofl_space *space) {
+static inline size_t nofl_space_extent(const struct nofl_space *space) {
   /* Acquire: pairs with the release store in nofl_space_add_slab, so that a
      member address's metadata is readable.  */
   return gc_atomic_load(&space->extent);
 }
 
 /* Is ADDR inside the range of slabs?  May be in a metadata block.  */
-static inline int
-nofl_space_contains(const struct nofl_space *space, uintptr_t addr) {
+static inline int nofl_space_contains(const struct nofl_space *space,
+                                      uintptr_t addr) {
   return addr - space->base < gc_atomic_load_relaxed(&space->extent);
 }
 
 static inline int
 nofl_space_contains_object_address(const struct nofl_space *space,
                                    uintptr_t addr) {
-  return addr - space->base < nofl_space_extent(space)
-    && nofl_block_index(addr) >= NOFL_META_BLOCKS_PER_SLAB;
+  return addr - space->base < nofl_space_extent(space) &&
+         nofl_block_index(addr) >= NOFL_META_BLOCKS_PER_SLAB;
 }
 
-static inline size_t
-nofl_space_slab_count(const struct nofl_space *space) {
+static inline size_t nofl_space_slab_count(const struct nofl_space *space) {
   return nofl_space_extent(space) >> NOFL_SLAB_SIZE_LOG_2;
 }
 
-static inline struct nofl_slab*
-nofl_space_slab(const struct nofl_space *space, size_t idx) {
-  return (struct nofl_slab*)(space->base + (idx << NOFL_SLAB_SIZE_LOG_2));
+static inline struct nofl_slab *nofl_space_slab(const struct nofl_space *space,
+                                                size_t idx) {
+  return (struct nofl_slab *)(space->base + (idx << NOFL_SLAB_SIZE_LOG_2));
 }
 
-static inline void
-nofl_list_push(struct nofl_list *list, struct nofl_block *block) {
+static inline void nofl_list_push(struct nofl_list *list,
+                                  struct nofl_block *block) {
   GC_ASSERT(!block->next);
   block->next = list->head;
   list->head = block;
   list->count++;
 }
 
-static inline struct nofl_block*
-nofl_list_pop(struct nofl_list *list) {
+static inline struct nofl_block *nofl_list_pop(struct nofl_list *list) {
   struct nofl_block *block = list->head;
   if (!block)
     return NULL;
@@ -137,14 +132,14 @@ nofl_list_pop(struct nofl_list *list) {
 
 /* Pop a block to sweep.  Relaxed loads suffice for the contents: the pushes
    happened in a pause, before this mutator was restarted.  */
-static inline struct nofl_block*
+static inline struct nofl_block *
 nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
   struct nofl_block **loc = &space->to_sweep[class];
   struct nofl_block *head = gc_atomic_load(loc);
   while (head) {
     struct nofl_block *next = gc_atomic_load_relaxed(&head->next);
     if (gc_atomic_cmpxchg_weak(loc, &head, next)) {
-      gc_atomic_store_relaxed(&head->next, (struct nofl_block*)NULL);
+      gc_atomic_store_relaxed(&head->next, (struct nofl_block *)NULL);
       GC_ASSERT(head->place == NOFL_PLACE_TO_SWEEP);
       head->place = NOFL_PLACE_OWNED;
       return head;
@@ -154,8 +149,8 @@ nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
 }
 
 /* In a pause only.  */
-static inline void
-nofl_space_push_to_sweep(struct nofl_space *space, struct nofl_block *block) {
+static inline void nofl_space_push_to_sweep(struct nofl_space *space,
+                                            struct nofl_block *block) {
   GC_ASSERT(space->collecting);
   block->place = NOFL_PLACE_TO_SWEEP;
   block->swept_granules = 0;
@@ -165,10 +160,9 @@ nofl_space_push_to_sweep(struct nofl_space *space, struct nofl_block *block) {
 
 /* Commit one more slab; its blocks become available.  With the lock held.
    Returns 0 if the address space or the memory limit forbids it.  */
-static int
-nofl_space_add_slab(struct nofl_space *space) {
+static int nofl_space_add_slab(struct nofl_space *space) {
   struct nofl_slab *slab =
-    gc_reservation_extend_low(space->reservation, NOFL_SLAB_SIZE);
+      gc_reservation_extend_low(space->reservation, NOFL_SLAB_SIZE);
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);
@@ -189,14 +183,12 @@ nofl_space_add_slab(struct nofl_space *space) {
 
 /* Would the budget allow EXTRA more bytes, with or without the reserve?  With
    the lock held.  */
-static inline int
-nofl_space_budget_allows(const struct nofl_space *space, size_t extra,
-                         int use_reserve) {
-  size_t blocks = space->used_blocks
-    + (use_reserve ? 0 : space->reserve_blocks);
+static inline int nofl_space_budget_allows(const struct nofl_space *space,
+                                           size_t extra, int use_reserve) {
+  size_t blocks =
+      space->used_blocks + (use_reserve ? 0 : space->reserve_blocks);
   size_t bytes = blocks * NOFL_BLOCK_SIZE + space->large_bytes;
-  return bytes <= space->budget_bytes
-    && extra <= space->budget_bytes - bytes;
+  return bytes <= space->budget_bytes && extra <= space->budget_bytes - bytes;
 }
 
 /* Blocks that evacuation may take.  With the lock held or in a pause.  */
@@ -209,9 +201,8 @@ nofl_space_available_blocks(const struct nofl_space *space) {
 }
 
 /* Charge BYTES of large objects to the budget.  Returns 0 if it is full.  */
-static inline int
-nofl_space_charge_large(struct nofl_space *space, size_t bytes,
-                        int use_reserve) {
+static inline int nofl_space_charge_large(struct nofl_space *space,
+                                          size_t bytes, int use_reserve) {
   nofl_space_lock(space);
   int ok = nofl_space_budget_allows(space, bytes, use_reserve);
   if (ok)
@@ -220,16 +211,15 @@ nofl_space_charge_large(struct nofl_space *space, size_t bytes,
   return ok;
 }
 
-static inline void
-nofl_space_discharge_large(struct nofl_space *space, size_t bytes) {
+static inline void nofl_space_discharge_large(struct nofl_space *space,
+                                              size_t bytes) {
   nofl_space_lock(space);
   GC_ASSERT(bytes <= space->large_bytes);
   space->large_bytes -= bytes;
   nofl_space_unlock(space);
 }
 
-static int
-nofl_space_refuses_block(struct nofl_space *space) {
+static int nofl_space_refuses_block(struct nofl_space *space) {
   if (GC_LIKELY(!space->refuse_blocks_per_mille) || !space->collecting)
     return 0;
   uint32_t x = gc_atomic_fetch_add_relaxed(&space->refuse_seed, 1);
@@ -239,8 +229,7 @@ nofl_space_refuses_block(struct nofl_space *space) {
 }
 
 /* Make the metadata of a block that was empty clean.  */
-static inline void
-nofl_block_make_clean(struct nofl_block *block) {
+static inline void nofl_block_make_clean(struct nofl_block *block) {
   if (block->flags & NOFL_BLOCK_DIRTY_METADATA) {
     memset(nofl_block_metadata(block), 0, NOFL_GRANULES_PER_BLOCK);
     block->flags &= ~NOFL_BLOCK_DIRTY_METADATA;
@@ -249,9 +238,9 @@ nofl_block_make_clean(struct nofl_block *block) {
 
 /* Take an empty block for an allocator of CLASS, or NULL.  Blocks whose memory
    is still resident come first.  */
-static struct nofl_block*
-nofl_space_take_empty(struct nofl_space *space, enum nofl_class class,
-                      int use_reserve) {
+static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
+                                                enum nofl_class class,
+                                                int use_reserve) {
   if (nofl_space_refuses_block(space))
     return NULL;
   struct nofl_block *block = NULL;
@@ -281,17 +270,17 @@ nofl_space_take_empty(struct nofl_space *space, enum nofl_class class,
   return block;
 }
 
-static inline void
-nofl_block_poison(struct nofl_space *space, struct nofl_block *block) {
+static inline void nofl_block_poison(struct nofl_space *space,
+                                     struct nofl_block *block) {
   if (GC_UNLIKELY(space->poison)) {
-    memset((void*)nofl_block_start(block), 0xdb, NOFL_BLOCK_SIZE);
+    memset((void *)nofl_block_start(block), 0xdb, NOFL_BLOCK_SIZE);
     block->flags &= ~NOFL_BLOCK_ZERO;
   }
 }
 
 /* BLOCK holds no live object any more.  In a pause.  */
-static inline void
-nofl_space_release_block(struct nofl_space *space, struct nofl_block *block) {
+static inline void nofl_space_release_block(struct nofl_space *space,
+                                            struct nofl_block *block) {
   block->place = NOFL_PLACE_EMPTY;
   block->flags = NOFL_BLOCK_DIRTY_METADATA;
   block->class = NOFL_CLASS_ORDINARY;
@@ -304,9 +293,9 @@ nofl_space_release_block(struct nofl_space *space, struct nofl_block *block) {
   space->used_blocks--;
 }
 
-static struct nofl_block*
-nofl_space_take_partly_full(struct nofl_space *space, enum nofl_class class,
-                            size_t granules) {
+static struct nofl_block *nofl_space_take_partly_full(struct nofl_space *space,
+                                                      enum nofl_class class,
+                                                      size_t granules) {
   /* Relaxed peek: missing a block that is just being pushed is harmless.  */
   if (!gc_atomic_load_relaxed(&space->partly_full[class].head))
     return NULL;
@@ -327,9 +316,9 @@ nofl_space_take_partly_full(struct nofl_space *space, enum nofl_class class,
   return block;
 }
 
-static void
-nofl_space_add_partly_full(struct nofl_space *space, struct nofl_block *block,
-                           size_t tail_granules) {
+static void nofl_space_add_partly_full(struct nofl_space *space,
+                                       struct nofl_block *block,
+                                       size_t tail_granules) {
   nofl_space_lock(space);
   block->place = NOFL_PLACE_PARTLY_FULL;
   block->tail_granules = tail_granules;
@@ -340,12 +329,11 @@ nofl_space_add_partly_full(struct nofl_space *space, struct nofl_block *block,
 /* Advance the clock and return the memory of blocks that have been empty for
    two ticks to the OS; ALL ignores their age.  Returns the number of blocks
    that are still resident and empty.  */
-static size_t
-nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
+static size_t nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
   nofl_space_lock(space);
   space->clock++;
-  struct nofl_list resident = { NULL, 0 };
-  struct nofl_list old = { NULL, 0 };
+  struct nofl_list resident = {NULL, 0};
+  struct nofl_list old = {NULL, 0};
   struct nofl_block *block;
   while ((block = nofl_list_pop(&space->empty))) {
     if (all || space->clock - block->empty_since > 2)
@@ -357,7 +345,7 @@ nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
   while ((block = nofl_list_pop(&resident)))
     nofl_list_push(&space->empty, block);
   while ((block = nofl_list_pop(&old))) {
-    gc_platform_discard((void*)nofl_block_start(block), NOFL_BLOCK_SIZE);
+    gc_platform_discard((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
     block->place = NOFL_PLACE_PAGED_OUT;
     block->flags |= NOFL_BLOCK_ZERO;
     nofl_list_push(&space->paged_out, block);
@@ -367,9 +355,9 @@ nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
   return remaining;
 }
 
-static int
-nofl_space_init(struct nofl_space *space, struct gc_reservation *reservation,
-                size_t initial_slabs) {
+static int nofl_space_init(struct nofl_space *space,
+                           struct gc_reservation *reservation,
+                           size_t initial_slabs) {
   memset(space, 0, sizeof(*space));
   pthread_mutex_init(&space->lock, NULL);
   space->reservation = reservation;

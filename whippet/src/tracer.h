@@ -38,7 +38,7 @@ struct gc_tracer;
 
 #define TRACER_MAX_WORKERS 64
 #define TRACER_SHARED_SIZE 256
-#define TRACER_FIFO_SIZE 16      /* power of two */
+#define TRACER_FIFO_SIZE 16 /* power of two */
 #define TRACER_FIFO_MIN 8
 #define TRACER_INITIAL_STACK_SIZE (16 * 1024)
 /* A worker wakes another when it has this many grey items ...  */
@@ -68,7 +68,7 @@ struct trace_worker {
   uintptr_t space_base;
   size_t space_extent;
   uint8_t current_mark;
-  uint8_t parallel;              /* other workers may be active */
+  uint8_t parallel; /* other workers may be active */
   uint8_t evacuating;
   uint8_t eager_ephemerons;
   uint8_t prefetch;
@@ -97,7 +97,7 @@ struct trace_worker {
 
   /* Shared part.  */
   __attribute__((aligned(64))) uint32_t shared_lock;
-  uint32_t shared_count;         /* written under the lock; relaxed reads */
+  uint32_t shared_count; /* written under the lock; relaxed reads */
   uintptr_t shared[TRACER_SHARED_SIZE];
   pthread_t thread;
 } __attribute__((aligned(64)));
@@ -110,7 +110,7 @@ struct trace_worker {
 struct trace_sliced {
   uintptr_t addr;
   size_t size;
-  size_t cursor;                 /* atomic */
+  size_t cursor; /* atomic */
   uint8_t conservative;
 };
 
@@ -133,19 +133,19 @@ struct trace_root {
 
 struct gc_tracer {
   struct gc_heap *heap;
-  unsigned parallelism;          /* workers wanted, with the main one */
-  unsigned worker_count;         /* workers that exist */
-  size_t stack_limit;            /* stress: capacity of a private stack */
+  unsigned parallelism;  /* workers wanted, with the main one */
+  unsigned worker_count; /* workers that exist */
+  size_t stack_limit;    /* stress: capacity of a private stack */
   uint8_t prefetch;
 
   /* Futex: see above.  Changes are acquire-release.  */
   __attribute__((aligned(64))) uint32_t state;
   /* Futex: parked workers wait for a change.  */
   uint32_t wake_count;
-  uint32_t parked;               /* relaxed */
-  uint32_t hungry;               /* relaxed */
+  uint32_t parked; /* relaxed */
+  uint32_t hungry; /* relaxed */
   uint32_t shutdown;
-  uint32_t overflowed;           /* relaxed */
+  uint32_t overflowed; /* relaxed */
 
   /* Roots of the running phase: added while closed, then taken by any worker,
      by fetch-and-add on the cursor.  */
@@ -154,7 +154,7 @@ struct gc_tracer {
   size_t root_cursor;
 
   struct trace_sliced sliced[TRACER_MAX_SLICED];
-  size_t sliced_count;           /* atomic */
+  size_t sliced_count; /* atomic */
 
   /* Array of TRACER_MAX_WORKERS, page-backed.  */
   struct trace_worker *workers;
@@ -168,8 +168,7 @@ static void trace_item_now(struct trace_worker *worker, uintptr_t item);
 
 /* Private stack.  */
 
-static int
-trace_stack_grow(struct trace_worker *worker) {
+static int trace_stack_grow(struct trace_worker *worker) {
   size_t count = worker->top - worker->bottom;
   if (worker->bottom >= worker->capacity / 2 && worker->capacity) {
     memmove(worker->stack, worker->stack + worker->bottom,
@@ -178,8 +177,8 @@ trace_stack_grow(struct trace_worker *worker) {
     worker->top = count;
     return 1;
   }
-  size_t capacity = worker->capacity
-    ? worker->capacity * 2 : TRACER_INITIAL_STACK_SIZE;
+  size_t capacity =
+      worker->capacity ? worker->capacity * 2 : TRACER_INITIAL_STACK_SIZE;
   if (worker->tracer->stack_limit && capacity > worker->tracer->stack_limit) {
     if (worker->capacity)
       return 0;
@@ -200,8 +199,8 @@ trace_stack_grow(struct trace_worker *worker) {
 }
 
 /* There is no room for ITEM.  */
-static void GC_NEVER_INLINE
-trace_overflow(struct trace_worker *worker, uintptr_t item) {
+static void GC_NEVER_INLINE trace_overflow(struct trace_worker *worker,
+                                           uintptr_t item) {
   gc_atomic_store_relaxed(&worker->tracer->overflowed, 1u);
   if ((item & TRACE_TAG_MASK) != TRACE_EXTERN)
     return;
@@ -213,10 +212,9 @@ trace_overflow(struct trace_worker *worker, uintptr_t item) {
   trace_item_now(worker, item);
 }
 
-static inline void
-trace_push(struct trace_worker *worker, uintptr_t item) {
-  if (GC_UNLIKELY(worker->top == worker->capacity)
-      && !trace_stack_grow(worker)) {
+static inline void trace_push(struct trace_worker *worker, uintptr_t item) {
+  if (GC_UNLIKELY(worker->top == worker->capacity) &&
+      !trace_stack_grow(worker)) {
     trace_overflow(worker, item);
     return;
   }
@@ -225,33 +223,29 @@ trace_push(struct trace_worker *worker, uintptr_t item) {
 
 /* Shared queue.  */
 
-static inline int
-trace_shared_try_lock(struct trace_worker *worker) {
+static inline int trace_shared_try_lock(struct trace_worker *worker) {
   /* Acquire; pairs with the release in trace_shared_unlock.  */
   return !gc_atomic(exchange_n, &worker->shared_lock, 1u, __ATOMIC_ACQUIRE);
 }
 
-static inline void
-trace_shared_lock(struct trace_worker *worker) {
+static inline void trace_shared_lock(struct trace_worker *worker) {
   while (!trace_shared_try_lock(worker))
     gc_platform_spin_hint();
 }
 
-static inline void
-trace_shared_unlock(struct trace_worker *worker) {
+static inline void trace_shared_unlock(struct trace_worker *worker) {
   gc_atomic_store(&worker->shared_lock, 0u);
 }
 
 /* Let others have the older half of the private stack.  */
-static void
-trace_share(struct trace_worker *worker) {
+static void trace_share(struct trace_worker *worker) {
   size_t count = (worker->top - worker->bottom) / 2;
   trace_shared_lock(worker);
   size_t room = TRACER_SHARED_SIZE - worker->shared_count;
   if (count > room)
     count = room;
-  memcpy(worker->shared + worker->shared_count,
-         worker->stack + worker->bottom, count * sizeof(uintptr_t));
+  memcpy(worker->shared + worker->shared_count, worker->stack + worker->bottom,
+         count * sizeof(uintptr_t));
   gc_atomic_store_relaxed(&worker->shared_count,
                           (uint32_t)(worker->shared_count + count));
   worker->bottom += count;
@@ -260,8 +254,8 @@ trace_share(struct trace_worker *worker) {
 
 /* Move half of VICTIM's shared items, or all if it is the worker's own queue,
    to the worker's private stack.  */
-static int
-trace_take_shared(struct trace_worker *worker, struct trace_worker *victim) {
+static int trace_take_shared(struct trace_worker *worker,
+                             struct trace_worker *victim) {
   if (!gc_atomic_load_relaxed(&victim->shared_count))
     return 0;
   uintptr_t taken[TRACER_SHARED_SIZE];
@@ -279,8 +273,7 @@ trace_take_shared(struct trace_worker *worker, struct trace_worker *victim) {
   return count != 0;
 }
 
-static int
-trace_steal(struct trace_worker *worker) {
+static int trace_steal(struct trace_worker *worker) {
   struct gc_tracer *tracer = worker->tracer;
   worker->steal_seed = worker->steal_seed * 1664525u + 1013904223u;
   unsigned first = (worker->steal_seed >> 16) % tracer->worker_count;
@@ -288,23 +281,20 @@ trace_steal(struct trace_worker *worker) {
     unsigned id = first + i;
     if (id >= tracer->worker_count)
       id -= tracer->worker_count;
-    if (id != worker->id
-        && trace_take_shared(worker, &tracer->workers[id]))
+    if (id != worker->id && trace_take_shared(worker, &tracer->workers[id]))
       return 1;
   }
   return 0;
 }
 
 /* Let a parked worker join.  */
-static void
-tracer_wake_one(struct gc_tracer *tracer) {
+static void tracer_wake_one(struct gc_tracer *tracer) {
   gc_atomic_fetch_add(&tracer->wake_count, 1u);
   gc_platform_futex_wake(&tracer->wake_count, 1);
 }
 
 /* Called now and then by a worker that has work.  */
-static inline void
-trace_consider_sharing(struct trace_worker *worker) {
+static inline void trace_consider_sharing(struct trace_worker *worker) {
   struct gc_tracer *tracer = worker->tracer;
   size_t have = worker->top - worker->bottom;
   if (gc_atomic_load_relaxed(&tracer->hungry)) {
@@ -312,18 +302,16 @@ trace_consider_sharing(struct trace_worker *worker) {
       trace_share(worker);
     return;
   }
-  if (have < TRACER_WAKE_SURPLUS
-      || worker->objects_traced - worker->objects_since_wake
-         < TRACER_WAKE_DELAY
-      || !gc_atomic_load_relaxed(&tracer->parked))
+  if (have < TRACER_WAKE_SURPLUS ||
+      worker->objects_traced - worker->objects_since_wake < TRACER_WAKE_DELAY ||
+      !gc_atomic_load_relaxed(&tracer->parked))
     return;
   worker->objects_since_wake = worker->objects_traced;
   tracer_wake_one(tracer);
 }
 
 /* Look for work for a while.  */
-static int
-trace_find_work(struct trace_worker *worker, unsigned attempts) {
+static int trace_find_work(struct trace_worker *worker, unsigned attempts) {
   struct gc_tracer *tracer = worker->tracer;
   if (trace_take_shared(worker, worker))
     return 1;
@@ -341,8 +329,7 @@ trace_find_work(struct trace_worker *worker, unsigned attempts) {
 
 /* Secondary threads.  */
 
-static int
-tracer_join(struct gc_tracer *tracer) {
+static int tracer_join(struct gc_tracer *tracer) {
   uint32_t state = gc_atomic_load(&tracer->state);
   while (state & TRACER_OPEN)
     if (gc_atomic_cmpxchg_weak(&tracer->state, &state, state + 1))
@@ -350,15 +337,13 @@ tracer_join(struct gc_tracer *tracer) {
   return 0;
 }
 
-static void
-tracer_leave(struct gc_tracer *tracer) {
+static void tracer_leave(struct gc_tracer *tracer) {
   uint32_t left = gc_atomic_fetch_sub(&tracer->state, 1u) - 1;
   if (left == (TRACER_OPEN | 1))
     gc_platform_futex_wake(&tracer->state, 1);
 }
 
-static void*
-tracer_thread(void *data) {
+static void *tracer_thread(void *data) {
   struct trace_worker *worker = data;
   struct gc_tracer *tracer = worker->tracer;
   for (;;) {
@@ -381,8 +366,7 @@ tracer_thread(void *data) {
 
 /* Create the secondary threads that do not exist yet.  Not with the world
    stopped: thread creation allocates.  Failure means fewer workers.  */
-static void
-tracer_start_threads(struct gc_tracer *tracer) {
+static void tracer_start_threads(struct gc_tracer *tracer) {
   while (tracer->worker_count < tracer->parallelism) {
     struct trace_worker *worker = &tracer->workers[tracer->worker_count];
     if (!gc_platform_thread_create(&worker->thread, tracer_thread, worker)) {
@@ -394,8 +378,7 @@ tracer_start_threads(struct gc_tracer *tracer) {
 }
 
 /* In the child of a fork only the calling thread exists.  */
-static void
-tracer_forget_threads(struct gc_tracer *tracer) {
+static void tracer_forget_threads(struct gc_tracer *tracer) {
   tracer->worker_count = 1;
   tracer->state = 0;
   tracer->parked = 0;
@@ -403,8 +386,7 @@ tracer_forget_threads(struct gc_tracer *tracer) {
 }
 
 /* Trace until nothing is grey anywhere.  By the collecting thread.  */
-static void
-tracer_trace(struct gc_tracer *tracer) {
+static void tracer_trace(struct gc_tracer *tracer) {
   struct trace_worker *main = &tracer->workers[0];
   main->stack_cold = (uintptr_t)__builtin_frame_address(0);
   main->parallel = tracer->worker_count > 1;
@@ -436,18 +418,16 @@ tracer_trace(struct gc_tracer *tracer) {
 
 /* Roots.  */
 
-static int
-tracer_add_root(struct gc_tracer *tracer, enum trace_root_kind kind,
-                void *data) {
+static int tracer_add_root(struct gc_tracer *tracer, enum trace_root_kind kind,
+                           void *data) {
   if (tracer->root_count == tracer->root_capacity)
     return 0;
-  tracer->roots[tracer->root_count++] = (struct trace_root) { kind, data };
+  tracer->roots[tracer->root_count++] = (struct trace_root){kind, data};
   return 1;
 }
 
 /* Make room for COUNT roots.  Before the world is stopped.  */
-static int
-tracer_reserve_roots(struct gc_tracer *tracer, size_t count) {
+static int tracer_reserve_roots(struct gc_tracer *tracer, size_t count) {
   if (count <= tracer->root_capacity)
     return 1;
   size_t capacity = tracer->root_capacity ? tracer->root_capacity : 256;
@@ -457,15 +437,13 @@ tracer_reserve_roots(struct gc_tracer *tracer, size_t count) {
   if (!roots)
     return 0;
   if (tracer->root_capacity)
-    gc_platform_release(tracer->roots,
-                        tracer->root_capacity * sizeof(*roots));
+    gc_platform_release(tracer->roots, tracer->root_capacity * sizeof(*roots));
   tracer->roots = roots;
   tracer->root_capacity = capacity;
   return 1;
 }
 
-static inline struct trace_root*
-tracer_take_root(struct gc_tracer *tracer) {
+static inline struct trace_root *tracer_take_root(struct gc_tracer *tracer) {
   /* Relaxed test first, so that the counter does not run away.  */
   if (gc_atomic_load_relaxed(&tracer->root_cursor) >= tracer->root_count)
     return NULL;
@@ -473,16 +451,14 @@ tracer_take_root(struct gc_tracer *tracer) {
   return idx < tracer->root_count ? &tracer->roots[idx] : NULL;
 }
 
-static inline void
-tracer_clear_roots(struct gc_tracer *tracer) {
+static inline void tracer_clear_roots(struct gc_tracer *tracer) {
   tracer->root_count = tracer->root_cursor = 0;
 }
 
 /* Sliced objects.  */
 
-static int
-tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr, size_t size,
-                  int conservative, uintptr_t *item) {
+static int tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr,
+                             size_t size, int conservative, uintptr_t *item) {
   if (gc_atomic_load_relaxed(&tracer->sliced_count) >= TRACER_MAX_SLICED)
     return 0;
   size_t idx = gc_atomic_fetch_add_relaxed(&tracer->sliced_count, (size_t)1);
@@ -497,9 +473,8 @@ tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr, size_t size,
   return 1;
 }
 
-static int
-tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
-            unsigned parallelism) {
+static int tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
+                       unsigned parallelism) {
   memset(tracer, 0, sizeof(*tracer));
   tracer->heap = heap;
   if (parallelism > TRACER_MAX_WORKERS)
@@ -507,8 +482,7 @@ tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
   tracer->parallelism = parallelism;
   tracer->worker_count = 1;
   tracer->prefetch = 1;
-  tracer->workers =
-    gc_platform_map(parallelism * sizeof(struct trace_worker));
+  tracer->workers = gc_platform_map(parallelism * sizeof(struct trace_worker));
   if (!tracer->workers || !tracer_reserve_roots(tracer, 256))
     return 0;
   for (unsigned i = 0; i < parallelism; i++) {
@@ -523,23 +497,22 @@ tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
 }
 
 /* Stress: let private stacks have at most LIMIT items.  After tracer_init.  */
-static void
-tracer_limit_stacks(struct gc_tracer *tracer, size_t limit) {
+static void tracer_limit_stacks(struct gc_tracer *tracer, size_t limit) {
   tracer->stack_limit = limit;
   if (limit && limit < tracer->workers[0].capacity)
     tracer->workers[0].capacity = limit;
 }
 
 /* Start of a collection.  */
-static void
-tracer_prepare(struct gc_tracer *tracer, const struct nofl_space *space) {
+static void tracer_prepare(struct gc_tracer *tracer,
+                           const struct nofl_space *space) {
   tracer_clear_roots(tracer);
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
-    GC_ASSERT(worker->top == worker->bottom && !worker->shared_count
-              && !worker->fifo_count);
+    GC_ASSERT(worker->top == worker->bottom && !worker->shared_count &&
+              !worker->fifo_count);
     worker->bottom = worker->top = 0;
     worker->objects_traced = worker->bytes_traced = 0;
     worker->objects_moved = worker->granules_moved = 0;
@@ -553,26 +526,24 @@ tracer_prepare(struct gc_tracer *tracer, const struct nofl_space *space) {
   }
 }
 
-static inline void
-tracer_set_evacuating(struct gc_tracer *tracer, int evacuating) {
+static inline void tracer_set_evacuating(struct gc_tracer *tracer,
+                                         int evacuating) {
   for (unsigned i = 0; i < tracer->parallelism; i++)
     tracer->workers[i].evacuating = evacuating;
 }
 
-static inline void
-tracer_set_eager_ephemerons(struct gc_tracer *tracer) {
+static inline void tracer_set_eager_ephemerons(struct gc_tracer *tracer) {
   for (unsigned i = 0; i < tracer->parallelism; i++)
     tracer->workers[i].eager_ephemerons = 1;
 }
 
 /* Release the stack memory of a big trace.  */
-static void
-tracer_trim(struct gc_tracer *tracer) {
+static void tracer_trim(struct gc_tracer *tracer) {
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
     if (worker->capacity > 16 * TRACER_INITIAL_STACK_SIZE) {
       size_t keep = TRACER_INITIAL_STACK_SIZE * sizeof(uintptr_t);
-      gc_platform_release((char*)worker->stack + keep,
+      gc_platform_release((char *)worker->stack + keep,
                           worker->capacity * sizeof(uintptr_t) - keep);
       worker->capacity = TRACER_INITIAL_STACK_SIZE;
       worker->bottom = worker->top = 0;

@@ -71,8 +71,10 @@ world_store(struct world *w, struct pick p, uint32_t i, struct pick target,
             uintptr_t edge) {
   void **loc = &model_edges(p.ref, p.shadow->kind)[i];
   if (target.ref) {
-    gc_write_barrier(w->mut, gc_ref_from_heap_object(p.ref), p.shadow->bytes,
-                     gc_edge(loc), gc_ref_from_heap_object(target.ref));
+    /* The fast path asks for the age in the collector's tables.  */
+    (p.shadow->kind == MODEL_EXTERN ? gc_write_barrier_slow : gc_write_barrier)
+      (w->mut, gc_ref_from_heap_object(p.ref), p.shadow->bytes, gc_edge(loc),
+       gc_ref_from_heap_object(target.ref));
     edge = (uintptr_t)target.shadow;
   }
   *loc = target.ref ? target.ref : (void*)edge;

@@ -44,6 +44,7 @@
 #include "whippet-embedder.h"
 
 #include "whippet/api/gc-heap-stats.h"
+#include "whippet/api/gc-inhibit.h"
 #include "whippet/api/gc-preempt.h"
 
 
@@ -102,6 +103,7 @@ static __thread struct mutator_record *current_record;
 
 static unsigned long gc_count;
 static size_t heap_size;
+static uint64_t allocated_at_gc;
 
 /* A collection has happened and what follows from it is not yet done.  */
 static int after_collection_pending;
@@ -185,12 +187,14 @@ on_heap_resized (void *data, size_t size)
   __atomic_store_n (&heap_size, size, __ATOMIC_RELAXED);
 }
 
+static void
+on_prepare_gc (void *data, enum gc_collection_kind kind, uint64_t allocated)
+{
+  __atomic_store_n (&allocated_at_gc, allocated, __ATOMIC_RELAXED);
+}
+
 static void ignore_event (void *data) { }
 static void ignore_size (void *data, size_t size) { }
-static void
-ignore_prepare (void *data, enum gc_collection_kind kind, uint64_t allocated)
-{
-}
 
 static void
 on_finalizers (struct gc_heap *heap, size_t count)
@@ -204,7 +208,7 @@ static const struct gc_event_listener event_listener =
     .requesting_stop = on_requesting_stop,
     .waiting_for_stop = on_waiting_for_stop,
     .mutators_stopped = ignore_event,
-    .prepare_gc = ignore_prepare,
+    .prepare_gc = on_prepare_gc,
     .roots_traced = ignore_event,
     .heap_traced = ignore_event,
     .ephemerons_traced = ignore_event,
@@ -1056,6 +1060,18 @@ scm_i_gc_count (void)
 void
 scm_i_gc_inhibit (int inhibit)
 {
+  static int count;
+
+  /* Like a counter that does not go below zero.  */
+  if (inhibit)
+    {
+      __atomic_fetch_add (&count, 1, __ATOMIC_RELAXED);
+      gc_heap_inhibit_collection (the_heap);
+    }
+  else if (__atomic_fetch_sub (&count, 1, __ATOMIC_RELAXED) > 0)
+    gc_heap_allow_collection (the_heap);
+  else
+    __atomic_fetch_add (&count, 1, __ATOMIC_RELAXED);
 }
 
 size_t
@@ -1080,5 +1096,10 @@ scm_i_gc_get_statistics (struct scm_gc_statistics *stats)
   stats->allocated = s.allocated_bytes;
   stats->heap_size = s.heap_size;
   stats->live_size = s.live_size;
+  stats->allocated_since_gc
+    = s.allocated_bytes - __atomic_load_n (&allocated_at_gc, __ATOMIC_RELAXED);
+  if (s.live_size + stats->allocated_since_gc < s.heap_size)
+    stats->free_size
+      = s.heap_size - s.live_size - stats->allocated_since_gc;
   stats->fragmentation = s.fragmentation_bytes;
 }

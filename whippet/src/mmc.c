@@ -308,11 +308,15 @@ void *GC_NEVER_INLINE gc_reactivate_for_call(struct gc_mutator *mut,
                                              void *data) {
   if (mut->status == MUTATOR_RUNNING)
     return f(mut, data);
-  struct gc_stack stack = mut->stack;
+  /* The outer capture has callee-saved registers that will be in registers
+     again, and nowhere else, when this call has returned.  */
+  struct gc_stack outer = mut->stack;
   gc_reactivate(mut);
   void *ret = f(mut, data);
-  gc_deactivate(mut);
-  mut->stack = stack;
+  mutator_enter_library(mut);
+  mut->stack = outer;
+  mutator_set_not_running(mut, MUTATOR_INACTIVE);
+  mutator_leave_library(mut);
   return ret;
 }
 
@@ -634,10 +638,17 @@ struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
   if (nofl_space_contains_object_address(&heap->space, word))
     return gc_ref(
         nofl_resolve_conservative(&heap->space, word, possibly_interior));
-  if (large_space_contains(&heap->large, word))
-    return large_space_resolve_conservative(&heap->large, word,
-                                            possibly_interior, 0);
-  return gc_ref_null();
+  if (!large_space_contains(&heap->large, word))
+    return gc_ref_null();
+  /* Takes a lock that a parked thread must not hold.  */
+  struct gc_mutator *mut = current_mutator;
+  if (mut)
+    mutator_enter_library(mut);
+  struct gc_ref ret = large_space_resolve_conservative(&heap->large, word,
+                                                       possibly_interior, 0);
+  if (mut)
+    mutator_leave_library(mut);
+  return ret;
 }
 
 void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
@@ -683,7 +694,9 @@ struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
                        struct gc_ref key, struct gc_ref value) {
+  mutator_enter_library(mut);
   gc_ephemeron_init_internal(mut->heap, ephemeron, key, value);
+  mutator_leave_library(mut);
 }
 
 struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {

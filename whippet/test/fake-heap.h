@@ -83,6 +83,7 @@ static void (*fake_trace_ephemeron)(struct gc_ephemeron *, fake_visitor,
 static void (*fake_trace_finalizer)(struct gc_finalizer *, fake_visitor,
                                     struct gc_heap *, void *);
 static int (*fake_is_eager)(const struct gc_pending_ephemerons *);
+static int (*fake_is_empty)(const struct gc_pending_ephemerons *);
 static void (*fake_resolve)(struct gc_heap *, struct gc_ref, fake_visitor,
                             void *);
 
@@ -424,7 +425,20 @@ struct fake_phases {
                           struct gc_heap *, void *);
   size_t (*resolve)(struct gc_finalizer_state *, size_t, int, fake_visitor,
                     struct gc_heap *, void *);
+  /* Also sweep ephemerons before finalizers.  */
+  int sweep_first;
 };
+
+/* After a trace.  */
+static void
+fake_finish_ephemerons(struct gc_heap *heap, const struct fake_phases *phases,
+                       struct fake_worker *worker) {
+  if (!phases->scan || fake_is_empty(heap->pending)
+      || fake_is_eager(heap->pending))
+    return;
+  if (phases->scan(heap, fake_visit, worker))
+    fake_trace(heap, worker);
+}
 
 static void
 fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
@@ -444,17 +458,21 @@ fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
     phases->finalizer_roots(heap->finalizers, is_minor, fake_visit, heap,
                             &worker);
   fake_trace(heap, &worker);
-  if (phases->scan && phases->scan(heap, fake_visit, &worker))
-    fake_trace(heap, &worker);
-  heap->fired = 0;
+  fake_finish_ephemerons(heap, phases, &worker);
+  heap->fired = heap->killed = 0;
+  if (phases->sweep_first)
+    heap->killed += phases->sweep(heap);
   for (size_t i = 0; phases->resolve && i < heap->priorities; i++) {
     size_t fired = phases->resolve(heap->finalizers, i, is_minor, fake_visit,
                                    heap, &worker);
-    if (fired)
-      fake_trace(heap, &worker);
     heap->fired += fired;
+    if (!fired)
+      continue;
+    fake_trace(heap, &worker);
+    fake_finish_ephemerons(heap, phases, &worker);
   }
-  heap->killed = phases->sweep ? phases->sweep(heap) : 0;
+  if (phases->sweep)
+    heap->killed += phases->sweep(heap);
   fake_sweep(heap);
   heap->epoch++;
   heap->moving = was_moving;

@@ -1,89 +1,17 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* Unit tests of gc-ephemeron.c around the collector of fake-heap.h: operations
-   of mutators, resolution by several workers, random graphs against a shadow,
-   and the cost of chains.
+   of mutators, resolution by several workers, and the cost of chains.
 
-   The seed of a random run is printed; the argument of the program sets it.
    The environment variable GC_TEST_QUICK makes tables smaller and the runs
    fewer.  */
 /* Collectors: mmc */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
+#include "ephemeron-unit.h"
+
 #include <time.h>
 
-#include <cmocka.h>
-
-#undef GC_EMBEDDER
-#define GC_EMBEDDER "../test/unit-embedder.h"
-#include "../src/gc-ephemeron.c"
-
-#include "fake-heap.h"
-
-static uint64_t seed = 20240817;
 /* Divisor of what takes time.  */
 static int quick = 1;
-
-static const struct fake_phases phases = {
-  .prepare = gc_pending_ephemerons_prepare,
-  .scan = gc_scan_pending_ephemerons,
-  .sweep = gc_sweep_pending_ephemerons,
-};
-
-static struct gc_heap *
-make_heap(void) {
-  struct gc_heap *heap = test_malloc(sizeof(*heap));
-  fake_heap_init(heap);
-  heap->pending = gc_make_pending_ephemerons();
-  assert_non_null(heap->pending);
-  fake_trace_ephemeron = gc_trace_ephemeron;
-  fake_is_eager = gc_pending_ephemerons_eager;
-  fake_resolve = gc_resolve_pending_ephemerons;
-  return heap;
-}
-
-static void
-free_heap(struct gc_heap *heap) {
-  gc_free_pending_ephemerons(heap->pending);
-  fake_heap_destroy(heap);
-  test_free(heap);
-}
-
-static struct gc_ephemeron *
-make_ephemeron(struct gc_heap *heap, struct gc_ref key, struct gc_ref value) {
-  struct gc_ephemeron *e = fake_allocate(heap, FAKE_EPHEMERON);
-  gc_ephemeron_init_internal(heap, e, key, value);
-  return e;
-}
-
-static struct gc_ref
-make_object(struct gc_heap *heap) {
-  return fake_ref(fake_allocate(heap, FAKE_OBJECT));
-}
-
-static struct gc_ref *
-field(struct gc_ref obj, int i) {
-  return &((struct fake_object *)gc_ref_value(obj))->fields[i];
-}
-
-static void
-collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
-  fake_collect(heap, &phases, roots, count, 0);
-  /* What must hold outside of collections.  */
-  for (size_t i = 0; i < heap->count; i++)
-    if (heap->objects[i]->kind == FAKE_EPHEMERON) {
-      struct gc_ephemeron *e = (struct gc_ephemeron *)heap->objects[i];
-      assert_int_equal(e->state, EPHEMERON_TRACED);
-      assert_int_equal(gc_ref_is_null(e->key), gc_ref_is_null(e->value));
-    }
-}
-
-#define assert_ref_equal(a, b)                                                 \
-  assert_int_equal(gc_ref_value(a), gc_ref_value(b))
-#define assert_ref_null(a) assert_int_equal(gc_ref_value(a), 0)
 
 /* ---- Mutators ---- */
 
@@ -586,270 +514,6 @@ test_no_lost_wakeup(void **state) {
   }
 }
 
-/* ---- Random graphs against a shadow ---- */
-
-#define NODES 200
-#define ROOTS 6
-
-enum { NOTHING = -1, IMMEDIATE = -2, FOREIGN = -3 };
-
-struct node {
-  int exists, old, reached;
-  enum fake_kind kind;
-  int fields[FAKE_FIELDS];
-  /* Ephemerons: the key is NOTHING when dead.  */
-  int key, value, chain;
-};
-
-struct model {
-  struct gc_heap *heap;
-  struct gc_mutator mut;
-  struct node nodes[NODES];
-  void *address[NODES];
-  int roots[ROOTS];
-  uint64_t rng;
-};
-
-static int
-below(struct model *m, int n) {
-  return fake_random(&m->rng) % n;
-}
-
-static struct gc_ref
-model_ref(struct model *m, int id) {
-  switch (id) {
-  case NOTHING:
-    return gc_ref_null();
-  case IMMEDIATE:
-    return gc_ref(0xabcdef1);
-  case FOREIGN:
-    return fake_ref(fake_foreign);
-  default:
-    return fake_ref(m->address[id]);
-  }
-}
-
-/* A node that is known to be reachable, or NOTHING.  */
-static int
-model_pick(struct model *m) {
-  int id = m->roots[below(m, ROOTS)];
-  for (int steps = below(m, 8); id >= 0 && steps; steps--) {
-    struct node *n = &m->nodes[id];
-    int next = n->kind == FAKE_OBJECT ? n->fields[below(m, FAKE_FIELDS)]
-      : below(m, 2) ? n->chain : n->key != NOTHING ? n->value : NOTHING;
-    if (next < 0)
-      break;
-    id = next;
-  }
-  return id;
-}
-
-static int
-model_pick_key(struct model *m) {
-  int r = below(m, 20);
-  return r == 0 ? IMMEDIATE : r == 1 ? FOREIGN : model_pick(m);
-}
-
-static void
-model_allocate_object(struct model *m, int id) {
-  struct fake_object *obj = fake_allocate(m->heap, FAKE_OBJECT);
-  struct node *n = &m->nodes[id];
-  *n = (struct node){ .exists = 1, .kind = FAKE_OBJECT };
-  obj->header.id = id;
-  m->address[id] = obj;
-  for (int i = 0; i < FAKE_FIELDS; i++) {
-    n->fields[i] = below(m, 2) ? model_pick(m) : NOTHING;
-    obj->fields[i] = model_ref(m, n->fields[i]);
-  }
-}
-
-static void
-model_allocate_ephemeron(struct model *m, int id) {
-  int key = model_pick_key(m), value = model_pick_key(m);
-  if (key == NOTHING || value == NOTHING)
-    return;
-  int chain = model_pick(m);
-  if (chain >= 0 && m->nodes[chain].kind != FAKE_EPHEMERON)
-    chain = NOTHING;
-  struct gc_ephemeron *e =
-    make_ephemeron(m->heap, model_ref(m, key), model_ref(m, value));
-  struct gc_ephemeron *head = chain >= 0 ? m->address[chain] : NULL;
-  gc_ephemeron_chain_push(&head, e);
-  e->header.id = id;
-  m->address[id] = e;
-  m->nodes[id] = (struct node){ .exists = 1, .kind = FAKE_EPHEMERON,
-                                .key = key, .value = value, .chain = chain };
-}
-
-static void
-model_allocate(struct model *m) {
-  for (int id = 0; id < NODES; id++)
-    if (!m->nodes[id].exists) {
-      if (below(m, 2))
-        model_allocate_object(m, id);
-      else
-        model_allocate_ephemeron(m, id);
-      if (m->nodes[id].exists)
-        m->roots[below(m, ROOTS)] = id;
-      return;
-    }
-}
-
-static void
-model_mutate(struct model *m) {
-  int id = model_pick(m);
-  if (id < 0)
-    return;
-  struct node *n = &m->nodes[id];
-  int target = model_pick(m);
-  if (n->kind == FAKE_OBJECT) {
-    int i = below(m, FAKE_FIELDS);
-    n->fields[i] = target;
-    *field(model_ref(m, id), i) = model_ref(m, target);
-  } else if (below(m, 6) == 0) {
-    gc_ephemeron_mark_dead(m->address[id]);
-    n->key = n->value = NOTHING;
-  } else if (target != NOTHING) {
-    struct gc_ref old = gc_ephemeron_swap_value(&m->mut, m->address[id],
-                                                model_ref(m, target));
-    assert_ref_equal(old, model_ref(m, n->value));
-    if (n->key != NOTHING)
-      n->value = target;
-  }
-}
-
-/* Mark ID as reached, and what it holds, except through ephemerons.  */
-static void
-model_reach(struct model *m, int id, int is_minor) {
-  static int stack[NODES * (FAKE_FIELDS + 2)];
-  int depth = 0;
-  stack[depth++] = id;
-  while (depth) {
-    id = stack[--depth];
-    if (id < 0 || m->nodes[id].reached)
-      continue;
-    struct node *n = &m->nodes[id];
-    n->reached = 1;
-    if (n->kind == FAKE_OBJECT) {
-      for (int i = 0; i < FAKE_FIELDS; i++)
-        stack[depth++] = n->fields[i];
-      continue;
-    }
-    if (is_minor && n->old)
-      continue;
-    while (n->chain >= 0 && m->nodes[n->chain].key == NOTHING)
-      n->chain = m->nodes[n->chain].chain;
-    stack[depth++] = n->chain;
-  }
-}
-
-static int
-model_is_live(struct model *m, int id) {
-  return id == IMMEDIATE || id == FOREIGN || (id >= 0 && m->nodes[id].reached);
-}
-
-/* The least fixed point, by brute force.  */
-static void
-model_reach_all(struct model *m, int is_minor) {
-  for (int i = 0; i < NODES; i++)
-    m->nodes[i].reached = 0;
-  for (int i = 0; i < NODES && is_minor; i++)
-    if (m->nodes[i].exists && m->nodes[i].old)
-      model_reach(m, i, is_minor);
-  for (int i = 0; i < ROOTS; i++)
-    model_reach(m, m->roots[i], is_minor);
-  for (int changed = 1; changed;) {
-    changed = 0;
-    for (int i = 0; i < NODES; i++) {
-      struct node *n = &m->nodes[i];
-      if (n->reached && n->kind == FAKE_EPHEMERON && model_is_live(m, n->key)
-          && !model_is_live(m, n->value)) {
-        model_reach(m, n->value, is_minor);
-        changed = 1;
-      }
-    }
-  }
-}
-
-static void
-model_check_node(struct model *m, int id) {
-  struct node *n = &m->nodes[id];
-  assert_non_null(m->address[id]);
-  if (n->kind == FAKE_OBJECT) {
-    for (int i = 0; i < FAKE_FIELDS; i++)
-      assert_ref_equal(*field(model_ref(m, id), i), model_ref(m, n->fields[i]));
-    return;
-  }
-  struct gc_ephemeron *e = m->address[id];
-  assert_ref_equal(gc_ephemeron_key(e), model_ref(m, n->key));
-  assert_ref_equal(gc_ephemeron_value(e), model_ref(m, n->value));
-  assert_ref_equal(fake_ref(e->chain), model_ref(m, n->chain));
-}
-
-static void
-model_collect(struct model *m, int is_minor) {
-  struct gc_ref refs[ROOTS];
-  size_t killed = 0, count = 0;
-  model_reach_all(m, is_minor);
-  for (int i = 0; i < NODES; i++) {
-    struct node *n = &m->nodes[i];
-    n->exists = n->exists && n->reached;
-    n->old = n->exists;
-    count += n->exists;
-    if (n->exists && n->kind == FAKE_EPHEMERON && n->key != NOTHING
-        && !model_is_live(m, n->key)) {
-      n->key = n->value = NOTHING;
-      killed++;
-    }
-  }
-  for (int i = 0; i < ROOTS; i++)
-    refs[i] = model_ref(m, m->roots[i]);
-  fake_collect(m->heap, &phases, refs, ROOTS, is_minor);
-  assert_int_equal(m->heap->killed, killed);
-  assert_int_equal(m->heap->count, count);
-  memset(m->address, 0, sizeof(m->address));
-  for (size_t i = 0; i < m->heap->count; i++)
-    m->address[m->heap->objects[i]->id] = m->heap->objects[i];
-  for (int i = 0; i < ROOTS; i++)
-    assert_ref_equal(refs[i], model_ref(m, m->roots[i]));
-  for (int i = 0; i < NODES; i++)
-    if (m->nodes[i].exists)
-      model_check_node(m, i);
-}
-
-static void
-run_model(uint64_t model_seed, int workers, int moving) {
-  struct model *m = test_calloc(1, sizeof(*m));
-  m->heap = make_heap();
-  m->heap->workers = workers;
-  m->heap->moving = moving;
-  m->heap->yield_every = model_seed % 3 ? 5 + model_seed % 50 : 0;
-  m->mut.heap = m->heap;
-  m->rng = model_seed * 2 + 1;
-  for (int i = 0; i < ROOTS; i++)
-    m->roots[i] = NOTHING;
-  for (int cycle = 0; cycle < 12; cycle++) {
-    for (int i = 0; i < 150; i++)
-      if (below(m, 3))
-        model_allocate(m);
-      else
-        model_mutate(m);
-    for (int i = below(m, 4); i > 0; i--)
-      m->roots[below(m, ROOTS)] = NOTHING;
-    model_collect(m, below(m, 2));
-  }
-  free_heap(m->heap);
-  test_free(m);
-}
-
-static void
-test_random_graphs(void **state) {
-  (void)state;
-  print_message("seed %llu\n", (unsigned long long)seed);
-  for (int i = 0; i < 400 / quick; i++)
-    run_model(seed + i, 1 + i % 4, i / 4 % 2);
-}
-
 /* ---- Verifiers ---- */
 
 struct edge_count {
@@ -899,9 +563,7 @@ test_traced_once(void **state) {
 }
 
 int
-main(int argc, char **argv) {
-  if (argc > 1)
-    seed = strtoull(argv[1], NULL, 0);
+main(void) {
   if (getenv("GC_TEST_QUICK"))
     quick = 10;
   gc_platform_init();
@@ -923,7 +585,6 @@ main(int argc, char **argv) {
 #endif
     cmocka_unit_test(test_key_marked_before_publication),
     cmocka_unit_test(test_no_lost_wakeup),
-    cmocka_unit_test(test_random_graphs),
     cmocka_unit_test(test_inspection),
     cmocka_unit_test(test_traced_once),
   };

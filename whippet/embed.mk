@@ -120,10 +120,9 @@ $(GC_OBJDIR)gc-impl.o: $(GC_BASE)src/$(gc_stem).c
 $(GC_OBJDIR)libwhippet.a: $(GC_OBJS)
 	$(call gc_quiet,AR)rm -f $@ && $(GC_AR) rcs $@ $(GC_OBJS)
 
+# Now rather than by a rule: the program may have objects there too.
 ifneq ($(GC_OBJDIR),)
-$(GC_OBJS): | $(GC_OBJDIR)
-$(GC_OBJDIR):
-	@mkdir -p $@
+$(shell mkdir -p $(GC_OBJDIR))
 endif
 
 .DEFAULT_GOAL := $(gc_saved_default_goal)

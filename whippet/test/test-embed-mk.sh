@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-3.0-or-later
+# Programs are built by embed.mk: the example of the documentation, with several
+# collectors, and what is refused.
+
+base=$(cd "$(dirname "$0")/.." && pwd)/
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+test=0
+failed=0
+MAKEFLAGS=
+MFLAGS=
+export MAKEFLAGS MFLAGS
+
+report() {
+  test=$((test + 1))
+  if [ $1 = 0 ]; then
+    echo "ok $test - $2"
+  else
+    echo "not ok $test - $2"
+    sed 's/^/# /' out | tail -n 20
+    failed=1
+  fi
+}
+
+make_example() {
+  ${MAKE:-make} -f "$base"doc/example/Makefile GC_BASE="$base" \
+    GC_CC="${CC:-gcc}" GC_USE_LTTNG=0 "$@" >out 2>&1
+}
+
+run_example() {
+  ./example "$@" >out 2>&1 && grep -q '^The sum is 498502\.$' out &&
+    grep -q '^Completed [1-9][0-9]* major collections ([0-9]* minor)\.$' out
+}
+
+collectors='parallel-mmc stack-conservative-parallel-generational-mmc
+  heap-conservative-mmc generational-mmc'
+pkg-config --exists bdw-gc 2>/dev/null && collectors="$collectors bdw"
+if [ "$GC_TEST_QUICK" ]; then
+  collectors='parallel-mmc stack-conservative-generational-mmc'
+fi
+
+for collector in $collectors; do
+  rm -f *.o *.d example
+  make_example GC_COLLECTOR=$collector && run_example heap-size=1m
+  report $? "the example with $collector"
+done
+
+for build in optdebug debug; do
+  rm -f *.o *.d example
+  make_example GC_BUILD=$build V=0 && run_example heap-size=1m
+  report $? "the example with GC_BUILD=$build"
+done
+
+run_example heap-size=1m,parallelism=1,heap-size-policy=growable
+report $? 'options'
+./example heap-size >out 2>&1
+[ $? = 2 ]
+report $? 'bad options'
+
+# Nothing is to be done the second time.
+rm -f *.o *.d example
+make_example && make_example && grep -q 'Nothing to be done' out
+report $? 'no needless work'
+
+# Changes of headers are noticed.
+touch -d '1 hour' out
+make_example -W "$base"api/gc-api.h -n && grep -q gc-impl.o out &&
+  grep -q example.o out
+report $? 'dependencies on headers'
+
+# An archive, in a directory for objects, made by rules of one's own.
+cat >Makefile <<END
+GC_BASE = $base
+GC_EMBEDDER_H = ${base}doc/example/embedder.h
+GC_OBJDIR = obj/
+GC_USE_LTTNG = 0
+program: obj/example.o obj/libwhippet.a
+	\$(GC_LINK) \$^ \$(GC_LIBS)
+include \$(GC_BASE)embed.mk
+obj/example.o: ${base}doc/example/example.c
+	\$(GC_COMPILE) -c \$<
+END
+${MAKE:-make} GC_CC="${CC:-gcc}" >out 2>&1 && ./program >out
+report $? 'an archive'
+${MAKE:-make} -s -f - print >out 2>&1 <<END
+GC_BASE = $base
+GC_OBJDIR = obj/
+include \$(GC_BASE)embed.mk
+print:; @echo \$(words \$(GC_OBJS)) \$(sort \$(GC_OBJS))
+END
+grep -q "^7 obj/gc-ephemeron.o obj/gc-finalizer.o obj/gc-impl.o obj/gc-options.o\
+ obj/gc-platform.o obj/gc-stack.o obj/gc-tracepoint.o$" out
+report $? 'names of objects'
+
+refused() {
+  make_example "$1" -n
+  status=$?
+  [ $status != 0 ] && grep -q "$2" out
+  report $? "$1 is refused"
+}
+for collector in semi pcc generational-pcc; do
+  refused GC_COLLECTOR=$collector 'is not provided by this library'
+done
+refused GC_COLLECTOR=no-such 'There is no collector'
+refused GC_BUILD=fast 'it must be opt, optdebug or debug'
+echo 'include $(B)embed.mk' | ${MAKE:-make} -f - B="$base" >out 2>&1
+grep -q 'GC_BASE must be set' out
+report $? 'a missing GC_BASE is refused'
+
+echo "1..$test"
+exit $failed

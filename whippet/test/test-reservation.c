@@ -23,11 +23,17 @@ check_zero_and_fill(void *mem, size_t bytes) {
   memset(p, 0xff, bytes);
 }
 
-/* Nonzero if the page at ADDR is mapped, with whatever rights.  */
+/* Nonzero if the page at ADDR is mapped, with whatever rights: a new mapping is
+   put elsewhere.  */
 static int
 is_mapped(uintptr_t addr) {
-  unsigned char vec;
-  return mincore((void *)(addr & -gc_platform_page_size()), 1, &vec) == 0;
+  size_t page = gc_platform_page_size();
+  void *wanted = (void *)(addr & -page);
+  void *got =
+    mmap(wanted, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(got != MAP_FAILED);
+  munmap(got, page);
+  return got != wanted;
 }
 
 static void

@@ -191,7 +191,7 @@ static inline void bench_print_help(FILE *out, void *data) {
   bench_print_options(out, help->program->options);
   fputs("\nCommon options:\n", out);
   bench_print_options(out, help->common);
-  fputs("  --help                       Print this text and exit.\n\n"
+  fputs("  --help                     Print this text and exit.\n\n"
         "Sizes are in bytes and accept a suffix k, m or g.\n"
         "Exit status: 0 success, 1 corrupt data, 2 usage, 3 out of memory.\n",
         out);

@@ -25,7 +25,7 @@ enum bench_option_type {
   BENCH_OPTION_INT,   /* int */
   BENCH_OPTION_SIZE,  /* size_t; accepts a suffix k, m, g */
   BENCH_OPTION_REAL,  /* double */
-  BENCH_OPTION_STRING /* const char * */
+  BENCH_OPTION_STRING /* const char *, not NULL */
 };
 
 /* Tables end with an option whose name is NULL.  */
@@ -57,7 +57,7 @@ static inline void bench_print_default(FILE *out,
     fprintf(out, " (%g)", *(double *)option->place);
     break;
   case BENCH_OPTION_STRING:
-    if (*(const char **)option->place)
+    if (**(const char **)option->place)
       fprintf(out, " (%s)", *(const char **)option->place);
     break;
   }

@@ -360,13 +360,38 @@ static inline void large_space_unlock(struct large_space *space) {
   pthread_mutex_unlock(&space->lock);
 }
 
+static inline void large_release_table(uintptr_t *reserved, uintptr_t end) {
+  if (*reserved < end)
+    gc_platform_release((void *)*reserved, end - *reserved);
+  *reserved = end;
+}
+
+/* After the reservation has been trimmed: give back the parts of the tables that
+   describe pages which the space cannot get any more.  */
+static inline void large_space_trim_tables(struct large_space *space) {
+  pthread_mutex_lock(&space->lock);
+  uintptr_t floor = space->reservation->gap_low < space->reservation->gap_high
+                        ? space->reservation->gap_high
+                        : space->reservation->base;
+  uint32_t idx = large_page_index(space, floor);
+  uintptr_t mask = ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
+  uintptr_t starts = (uintptr_t)&space->starts[idx] & mask;
+  uintptr_t runs = (uintptr_t)&space->runs[idx] & mask;
+  if (starts > space->starts_reserved && starts <= space->starts_committed)
+    large_release_table(&space->starts_reserved, starts);
+  if (runs > space->runs_reserved && runs <= space->runs_committed)
+    large_release_table(&space->runs_reserved, runs);
+  pthread_mutex_unlock(&space->lock);
+}
+
 /* Give back what large_space_init obtained, but for the reservation.  */
 static inline void large_space_destroy(struct large_space *space) {
   if (space->starts)
-    gc_platform_release(space->starts,
-                        space->table_pages * sizeof(*space->starts));
+    large_release_table(&space->starts_reserved,
+                        (uintptr_t)(space->starts + space->table_pages));
   if (space->runs)
-    gc_platform_release(space->runs, space->table_pages * sizeof(*space->runs));
+    large_release_table(&space->runs_reserved,
+                        (uintptr_t)(space->runs + space->table_pages));
   gc_edge_set_destroy(&space->remembered_edges);
   pthread_mutex_destroy(&space->lock);
   space->starts = NULL;
@@ -399,6 +424,8 @@ static inline int large_space_init(struct large_space *space,
   size_t runs_size = space->table_pages * sizeof(*space->runs);
   space->starts = gc_platform_reserve(starts_size, page_size);
   space->runs = gc_platform_reserve(runs_size, page_size);
+  space->starts_reserved = (uintptr_t)space->starts;
+  space->runs_reserved = (uintptr_t)space->runs;
   if (!space->starts || !space->runs) {
     large_space_destroy(space);
     return 0;

@@ -123,6 +123,9 @@ struct large_space {
   struct gc_reservation *reservation;
   /* Lowest committed addresses of the tables.  */
   uintptr_t starts_committed;
+  /* Lowest addresses of the tables that are still reserved.  */
+  uintptr_t starts_reserved;
+  uintptr_t runs_reserved;
   uintptr_t runs_committed;
   size_t table_pages;
   uint32_t nursery;
@@ -319,13 +322,13 @@ static inline uint32_t large_add_free(struct large_space *space, uint32_t idx,
 
 /* ---- Growth; lock held ---- */
 
-/* Commit the table at BASE down to the element at LOC.  *COMMITTED is how far
+/* Commit a table, reserved from RESERVED, down to LOC.  *COMMITTED is how far
    it is committed.  */
-static inline int large_commit_table(void *base, void *loc,
+static inline int large_commit_table(uintptr_t reserved, void *loc,
                                      uintptr_t *committed) {
   uintptr_t low = (uintptr_t)loc & ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
-  if (low < (uintptr_t)base)
-    low = (uintptr_t)base;
+  if (low < reserved)
+    low = reserved;
   if (low >= *committed)
     return 1;
   if (!gc_platform_commit((void *)low, *committed - low))
@@ -342,9 +345,9 @@ static inline int large_grow(struct large_space *space, size_t bytes) {
   uint32_t pages = bytes >> space->page_shift;
   uint32_t idx = large_page_index(space, bottom - bytes);
   /* Tables first: memory once taken from the reservation is not returned.  */
-  if (!large_commit_table(space->starts, &space->starts[idx],
+  if (!large_commit_table(space->starts_reserved, &space->starts[idx],
                           &space->starts_committed) ||
-      !large_commit_table(space->runs, &space->runs[idx],
+      !large_commit_table(space->runs_reserved, &space->runs[idx],
                           &space->runs_committed) ||
       !gc_reservation_extend_high(space->reservation, bytes))
     return 0;

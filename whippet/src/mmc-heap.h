@@ -20,6 +20,7 @@
 #include "gc-finalizer-internal.h"
 #include "gc-heap-stats.h"
 #include "gc-inhibit.h"
+#include "gc-limits.h"
 #include "gc-options-internal.h"
 #include "gc-platform.h"
 #include "gc-preempt.h"

@@ -69,10 +69,35 @@ static void heap_set_size(struct gc_heap *heap, size_t size) {
   gc_atomic_store_relaxed(&heap->heap_size, size);
 }
 
+/* The part of the reservation that neither end uses yet.  */
+static size_t heap_reserved_gap(struct gc_heap *heap) {
+  struct gc_reservation *res = &heap->reservation;
+  size_t gap = gc_reservation_high_bottom(res) - gc_reservation_low_top(res);
+  size_t hole = res->gap_low < res->gap_high ? res->gap_high - res->gap_low : 0;
+  return gap - hole;
+}
+
+/* Leave at least as much address space to the rest of the program as the heap
+   keeps for itself.  How far a limit is exceeded is not known, so this halves
+   until it fits.  With heap->lock held.  */
+static void heap_respect_limits(struct gc_heap *heap) {
+  size_t available = gc_platform_address_space_available();
+  size_t gap = heap_reserved_gap(heap);
+  while (available < gap) {
+    if (!gc_reservation_trim(&heap->reservation, gap / 4))
+      break;
+    large_space_trim_tables(&heap->large);
+    gap = heap_reserved_gap(heap);
+    available = gc_platform_address_space_available();
+  }
+}
+
 static void heap_resize(struct gc_heap *heap, size_t size) {
   size = heap_limit_size(heap, size);
   if (size == heap->heap_size)
     return;
+  if (size > heap->heap_size)
+    heap_respect_limits(heap);
   heap_set_size(heap, size);
   HEAP_EVENT(heap, heap_resized, size);
 }

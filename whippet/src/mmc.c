@@ -239,6 +239,21 @@ void gc_heap_set_extern_space(struct gc_heap *heap,
   heap->extern_space = space;
 }
 
+void gc_heap_respect_limits(struct gc_heap *heap) {
+  struct gc_mutator *mut = current_mutator;
+  int running = mut && mut->heap == heap && mut->status == MUTATOR_RUNNING;
+  if (mut)
+    mutator_enter_library(mut);
+  if (running)
+    mutator_lock_heap(mut);
+  else
+    pthread_mutex_lock(&heap->lock);
+  heap_respect_limits(heap);
+  heap_unlock(heap);
+  if (mut)
+    mutator_leave_library(mut);
+}
+
 /* Stopping.  */
 
 struct gc_heap *gc_mutator_heap(struct gc_mutator *mut) {

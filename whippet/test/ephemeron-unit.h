@@ -20,13 +20,12 @@
 #include "fake-heap.h"
 
 static const struct fake_phases phases = {
-  .prepare = gc_pending_ephemerons_prepare,
-  .scan = gc_scan_pending_ephemerons,
-  .sweep = gc_sweep_pending_ephemerons,
+    .prepare = gc_pending_ephemerons_prepare,
+    .scan = gc_scan_pending_ephemerons,
+    .sweep = gc_sweep_pending_ephemerons,
 };
 
-static struct gc_heap *
-make_heap(void) {
+static struct gc_heap *make_heap(void) {
   struct gc_heap *heap = test_malloc(sizeof(*heap));
   fake_heap_init(heap);
   heap->pending = gc_make_pending_ephemerons();
@@ -38,8 +37,7 @@ make_heap(void) {
   return heap;
 }
 
-static void
-free_heap(struct gc_heap *heap) {
+static void free_heap(struct gc_heap *heap) {
   gc_free_pending_ephemerons(heap->pending);
   fake_heap_destroy(heap);
   test_free(heap);
@@ -52,18 +50,15 @@ make_ephemeron(struct gc_heap *heap, struct gc_ref key, struct gc_ref value) {
   return e;
 }
 
-static struct gc_ref
-make_object(struct gc_heap *heap) {
+static struct gc_ref make_object(struct gc_heap *heap) {
   return fake_ref(fake_allocate(heap, FAKE_OBJECT));
 }
 
-static struct gc_ref *
-field(struct gc_ref obj, int i) {
+static struct gc_ref *field(struct gc_ref obj, int i) {
   return &((struct fake_object *)gc_ref_value(obj))->fields[i];
 }
 
-static void
-collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
+static void collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
   fake_collect(heap, &phases, roots, count, 0);
   /* What must hold outside of collections.  */
   for (size_t i = 0; i < heap->count; i++)
@@ -74,7 +69,7 @@ collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
     }
 }
 
-#define assert_ref_equal(a, b)                                                 \
+#define assert_ref_equal(a, b) \
   assert_int_equal(gc_ref_value(a), gc_ref_value(b))
 #define assert_ref_null(a) assert_int_equal(gc_ref_value(a), 0)
 

@@ -90,14 +90,12 @@ static void (*fake_resolve)(struct gc_heap *, struct gc_ref, fake_visitor,
 /* A place outside of the heap.  */
 static uintptr_t fake_foreign[2];
 
-static void
-fake_crash_unless(int ok) {
+static void fake_crash_unless(int ok) {
   if (!ok)
     abort();
 }
 
-static uint64_t
-fake_random(uint64_t *rng) {
+static uint64_t fake_random(uint64_t *rng) {
   *rng ^= *rng << 13;
   *rng ^= *rng >> 7;
   *rng ^= *rng << 17;
@@ -106,8 +104,7 @@ fake_random(uint64_t *rng) {
 
 /* ---- Objects ---- */
 
-static size_t
-fake_size(uint32_t kind) {
+static size_t fake_size(uint32_t kind) {
   switch (kind) {
   case FAKE_EPHEMERON:
     return sizeof(struct fake_header) + 48;
@@ -118,51 +115,44 @@ fake_size(uint32_t kind) {
   }
 }
 
-static void
-fake_register(struct gc_heap *heap, struct fake_header *obj) {
+static void fake_register(struct gc_heap *heap, struct fake_header *obj) {
   pthread_mutex_lock(&heap->lock);
   if (heap->count == heap->capacity) {
     heap->capacity = heap->capacity ? heap->capacity * 2 : 64;
     heap->objects =
-      realloc(heap->objects, heap->capacity * sizeof(*heap->objects));
+        realloc(heap->objects, heap->capacity * sizeof(*heap->objects));
   }
   heap->objects[heap->count++] = obj;
   pthread_mutex_unlock(&heap->lock);
 }
 
-static void *
-fake_allocate(struct gc_heap *heap, enum fake_kind kind) {
+static void *fake_allocate(struct gc_heap *heap, enum fake_kind kind) {
   struct fake_header *obj = calloc(1, fake_size(kind));
   obj->kind = kind;
   fake_register(heap, obj);
   return obj;
 }
 
-static struct gc_ref
-fake_ref(void *obj) {
+static struct gc_ref fake_ref(void *obj) {
   return gc_ref((uintptr_t)obj);
 }
 
-static struct fake_header *
-fake_header_of(struct gc_ref ref) {
+static struct fake_header *fake_header_of(struct gc_ref ref) {
   return (struct fake_header *)gc_ref_value(ref);
 }
 
-static int
-fake_is_ours(struct gc_ref ref) {
-  return !gc_ref_is_null(ref) && !gc_ref_is_immediate(ref)
-    && gc_ref_value(ref) - (uintptr_t)fake_foreign >= sizeof(fake_foreign);
+static int fake_is_ours(struct gc_ref ref) {
+  return !gc_ref_is_null(ref) && !gc_ref_is_immediate(ref) &&
+         gc_ref_value(ref) - (uintptr_t)fake_foreign >= sizeof(fake_foreign);
 }
 
-static void
-fake_heap_init(struct gc_heap *heap) {
+static void fake_heap_init(struct gc_heap *heap) {
   memset(heap, 0, sizeof(*heap));
   pthread_mutex_init(&heap->lock, NULL);
   heap->workers = 1;
 }
 
-static void
-fake_heap_destroy(struct gc_heap *heap) {
+static void fake_heap_destroy(struct gc_heap *heap) {
   for (size_t i = 0; i < heap->count; i++)
     free(heap->objects[i]);
   free(heap->objects);
@@ -173,10 +163,9 @@ fake_heap_destroy(struct gc_heap *heap) {
 
 /* ---- What the collector provides ---- */
 
-void
-gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
-                      size_t obj_size, struct gc_edge edge,
-                      struct gc_ref new_val) {
+void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
+                           size_t obj_size, struct gc_edge edge,
+                           struct gc_ref new_val) {
   struct gc_heap *heap = mut->heap;
   (void)obj_size;
   (void)new_val;
@@ -189,24 +178,20 @@ gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
   pthread_mutex_unlock(&heap->lock);
 }
 
-struct gc_pending_ephemerons *
-gc_heap_pending_ephemerons(struct gc_heap *heap) {
+struct gc_pending_ephemerons *gc_heap_pending_ephemerons(struct gc_heap *heap) {
   return heap->pending;
 }
 
-unsigned
-gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
+unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
 }
 
-static void
-fake_maybe_yield(struct gc_heap *heap, uint64_t *rng) {
+static void fake_maybe_yield(struct gc_heap *heap, uint64_t *rng) {
   if (heap->yield_every && fake_random(rng) % heap->yield_every == 0)
     sched_yield();
 }
 
-static int
-fake_visit_weak(struct gc_edge edge, struct gc_heap *heap) {
+static int fake_visit_weak(struct gc_edge edge, struct gc_heap *heap) {
   static _Thread_local uint64_t rng = 88172645463325252u;
   struct gc_ref ref = gc_edge_ref(edge);
   fake_crash_unless(!gc_ref_is_null(ref));
@@ -232,21 +217,18 @@ fake_visit_weak(struct gc_edge edge, struct gc_heap *heap) {
   }
 }
 
-int
-gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
+int gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
   return fake_visit_weak(edge, heap);
 }
 
-int
-gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
+int gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
   return fake_visit_weak(edge, heap);
 }
 
 /* ---- Tracing ---- */
 
-static void
-fake_push(struct fake_header ***stack, size_t *count, size_t *capacity,
-          struct fake_header *obj) {
+static void fake_push(struct fake_header ***stack, size_t *count,
+                      size_t *capacity, struct fake_header *obj) {
   if (*count == *capacity) {
     *capacity = *capacity ? *capacity * 2 : 64;
     *stack = realloc(*stack, *capacity * sizeof(**stack));
@@ -255,21 +237,21 @@ fake_push(struct fake_header ***stack, size_t *count, size_t *capacity,
 }
 
 /* Copy OBJ, which is busy, and forward it.  */
-static struct fake_header *
-fake_move(struct gc_heap *heap, struct fake_header *obj) {
+static struct fake_header *fake_move(struct gc_heap *heap,
+                                     struct fake_header *obj) {
   size_t size = fake_size(obj->kind);
   struct fake_header *copy = malloc(size);
   /* Others may look at the state.  */
   memcpy(copy + 1, obj + 1, size - sizeof(*copy));
-  *copy = (struct fake_header){ obj->kind, FAKE_MARKED, obj->old, obj->id, NULL };
+  *copy = (struct fake_header){obj->kind, FAKE_MARKED, obj->old, obj->id, NULL};
   fake_register(heap, copy);
   obj->forward = copy;
   gc_atomic_store(&obj->state, FAKE_FORWARDED);
   return copy;
 }
 
-static void
-fake_visit(struct gc_edge edge, struct gc_heap *heap, void *trace_data) {
+static void fake_visit(struct gc_edge edge, struct gc_heap *heap,
+                       void *trace_data) {
   struct fake_worker *worker = trace_data;
   struct gc_ref ref = gc_edge_ref(edge);
   if (!fake_is_ours(ref))
@@ -295,8 +277,8 @@ fake_visit(struct gc_edge edge, struct gc_heap *heap, void *trace_data) {
     gc_edge_update(edge, fake_ref(obj->forward));
 }
 
-static void
-fake_trace_one(struct fake_worker *worker, struct fake_header *obj) {
+static void fake_trace_one(struct fake_worker *worker,
+                           struct fake_header *obj) {
   switch (obj->kind) {
   case FAKE_EPHEMERON:
     fake_trace_ephemeron((struct gc_ephemeron *)obj, fake_visit, worker->heap,
@@ -308,14 +290,13 @@ fake_trace_one(struct fake_worker *worker, struct fake_header *obj) {
     break;
   default:
     for (int i = 0; i < FAKE_FIELDS; i++)
-      fake_visit(gc_edge(&((struct fake_object *)obj)->fields[i]),
-                 worker->heap, worker);
+      fake_visit(gc_edge(&((struct fake_object *)obj)->fields[i]), worker->heap,
+                 worker);
   }
 }
 
 /* Give half of what the worker has to the others.  */
-static void
-fake_share(struct fake_worker *worker, size_t n) {
+static void fake_share(struct fake_worker *worker, size_t n) {
   struct gc_heap *heap = worker->heap;
   pthread_mutex_lock(&heap->lock);
   while (n--)
@@ -325,8 +306,7 @@ fake_share(struct fake_worker *worker, size_t n) {
 }
 
 /* Take a shared object.  0 when all workers are idle.  */
-static int
-fake_take_shared(struct fake_worker *worker) {
+static int fake_take_shared(struct fake_worker *worker) {
   struct gc_heap *heap = worker->heap;
   pthread_mutex_lock(&heap->lock);
   heap->idle++;
@@ -345,8 +325,7 @@ fake_take_shared(struct fake_worker *worker) {
   return found;
 }
 
-static void *
-fake_worker_main(void *data) {
+static void *fake_worker_main(void *data) {
   struct fake_worker *worker = data;
   do {
     while (worker->count) {
@@ -359,13 +338,12 @@ fake_worker_main(void *data) {
 }
 
 /* Trace from what MAIN has, with all workers.  */
-static void
-fake_trace(struct gc_heap *heap, struct fake_worker *main) {
+static void fake_trace(struct gc_heap *heap, struct fake_worker *main) {
   struct fake_worker others[16];
   pthread_t threads[16];
   heap->idle = 0;
   for (int i = 0; i < heap->workers - 1; i++) {
-    others[i] = (struct fake_worker){ heap, NULL, 0, 0, main->rng + i + 1 };
+    others[i] = (struct fake_worker){heap, NULL, 0, 0, main->rng + i + 1};
     pthread_create(&threads[i], NULL, fake_worker_main, &others[i]);
   }
   fake_worker_main(main);
@@ -377,8 +355,7 @@ fake_trace(struct gc_heap *heap, struct fake_worker *main) {
 
 /* ---- Collections ---- */
 
-static void
-fake_start(struct gc_heap *heap, int is_minor) {
+static void fake_start(struct gc_heap *heap, int is_minor) {
   for (size_t i = 0; i < heap->count; i++) {
     struct fake_header *obj = heap->objects[i];
     obj->state = is_minor && obj->old ? FAKE_MARKED : FAKE_WHITE;
@@ -386,8 +363,8 @@ fake_start(struct gc_heap *heap, int is_minor) {
 }
 
 /* Fields of all old objects: more than any remembered set.  */
-static void
-fake_visit_old_fields(struct gc_heap *heap, struct fake_worker *worker) {
+static void fake_visit_old_fields(struct gc_heap *heap,
+                                  struct fake_worker *worker) {
   size_t count = heap->count;
   for (size_t i = 0; i < count; i++) {
     struct fake_object *obj = (struct fake_object *)heap->objects[i];
@@ -399,8 +376,7 @@ fake_visit_old_fields(struct gc_heap *heap, struct fake_worker *worker) {
     fake_visit(heap->remembered[i], heap, worker);
 }
 
-static void
-fake_sweep(struct gc_heap *heap) {
+static void fake_sweep(struct gc_heap *heap) {
   size_t kept = 0;
   for (size_t i = 0; i < heap->count; i++) {
     struct fake_header *obj = heap->objects[i];
@@ -430,20 +406,20 @@ struct fake_phases {
 };
 
 /* After a trace.  */
-static void
-fake_finish_ephemerons(struct gc_heap *heap, const struct fake_phases *phases,
-                       struct fake_worker *worker) {
-  if (!phases->scan || fake_is_empty(heap->pending)
-      || fake_is_eager(heap->pending))
+static void fake_finish_ephemerons(struct gc_heap *heap,
+                                   const struct fake_phases *phases,
+                                   struct fake_worker *worker) {
+  if (!phases->scan || fake_is_empty(heap->pending) ||
+      fake_is_eager(heap->pending))
     return;
   if (phases->scan(heap, fake_visit, worker))
     fake_trace(heap, worker);
 }
 
-static void
-fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
-             struct gc_ref *roots, size_t root_count, int is_minor) {
-  struct fake_worker worker = { .heap = heap, .rng = 4711 + heap->epoch };
+static void fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
+                         struct gc_ref *roots, size_t root_count,
+                         int is_minor) {
+  struct fake_worker worker = {.heap = heap, .rng = 4711 + heap->epoch};
   int was_moving = heap->moving;
   heap->moving = was_moving && !is_minor;
   fake_start(heap, is_minor);

@@ -36,13 +36,11 @@ struct model {
   uint64_t rng;
 };
 
-static int
-below(struct model *m, int n) {
+static int below(struct model *m, int n) {
   return fake_random(&m->rng) % n;
 }
 
-static struct gc_ref
-model_ref(struct model *m, int id) {
+static struct gc_ref model_ref(struct model *m, int id) {
   switch (id) {
   case NOTHING:
     return gc_ref_null();
@@ -56,13 +54,14 @@ model_ref(struct model *m, int id) {
 }
 
 /* A node that is known to be reachable, or NOTHING.  */
-static int
-model_pick(struct model *m) {
+static int model_pick(struct model *m) {
   int id = m->roots[below(m, ROOTS)];
   for (int steps = below(m, 8); id >= 0 && steps; steps--) {
     struct node *n = &m->nodes[id];
     int next = n->kind == FAKE_OBJECT ? n->fields[below(m, FAKE_FIELDS)]
-      : below(m, 2) ? n->chain : n->key != NOTHING ? n->value : NOTHING;
+               : below(m, 2)          ? n->chain
+               : n->key != NOTHING    ? n->value
+                                      : NOTHING;
     if (next < 0)
       break;
     id = next;
@@ -70,17 +69,15 @@ model_pick(struct model *m) {
   return id;
 }
 
-static int
-model_pick_key(struct model *m) {
+static int model_pick_key(struct model *m) {
   int r = below(m, 20);
   return r == 0 ? IMMEDIATE : r == 1 ? FOREIGN : model_pick(m);
 }
 
-static void
-model_allocate_object(struct model *m, int id) {
+static void model_allocate_object(struct model *m, int id) {
   struct fake_object *obj = fake_allocate(m->heap, FAKE_OBJECT);
   struct node *n = &m->nodes[id];
-  *n = (struct node){ .exists = 1, .kind = FAKE_OBJECT };
+  *n = (struct node){.exists = 1, .kind = FAKE_OBJECT};
   obj->header.id = id;
   m->address[id] = obj;
   for (int i = 0; i < FAKE_FIELDS; i++) {
@@ -89,8 +86,7 @@ model_allocate_object(struct model *m, int id) {
   }
 }
 
-static void
-model_allocate_ephemeron(struct model *m, int id) {
+static void model_allocate_ephemeron(struct model *m, int id) {
   int key = model_pick_key(m), value = model_pick_key(m);
   if (key == NOTHING || value == NOTHING)
     return;
@@ -98,17 +94,19 @@ model_allocate_ephemeron(struct model *m, int id) {
   if (chain >= 0 && m->nodes[chain].kind != FAKE_EPHEMERON)
     chain = NOTHING;
   struct gc_ephemeron *e =
-    make_ephemeron(m->heap, model_ref(m, key), model_ref(m, value));
+      make_ephemeron(m->heap, model_ref(m, key), model_ref(m, value));
   struct gc_ephemeron *head = chain >= 0 ? m->address[chain] : NULL;
   gc_ephemeron_chain_push(&head, e);
   e->header.id = id;
   m->address[id] = e;
-  m->nodes[id] = (struct node){ .exists = 1, .kind = FAKE_EPHEMERON,
-                                .key = key, .value = value, .chain = chain };
+  m->nodes[id] = (struct node){.exists = 1,
+                               .kind = FAKE_EPHEMERON,
+                               .key = key,
+                               .value = value,
+                               .chain = chain};
 }
 
-static void
-model_allocate(struct model *m) {
+static void model_allocate(struct model *m) {
   for (int id = 0; id < NODES; id++)
     if (!m->nodes[id].exists) {
       if (below(m, 2))
@@ -121,8 +119,7 @@ model_allocate(struct model *m) {
     }
 }
 
-static void
-model_mutate(struct model *m) {
+static void model_mutate(struct model *m) {
   int id = model_pick(m);
   if (id < 0)
     return;
@@ -136,8 +133,8 @@ model_mutate(struct model *m) {
     gc_ephemeron_mark_dead(m->address[id]);
     n->key = n->value = NOTHING;
   } else if (target != NOTHING) {
-    struct gc_ref old = gc_ephemeron_swap_value(&m->mut, m->address[id],
-                                                model_ref(m, target));
+    struct gc_ref old =
+        gc_ephemeron_swap_value(&m->mut, m->address[id], model_ref(m, target));
     assert_ref_equal(old, model_ref(m, n->value));
     if (n->key != NOTHING)
       n->value = target;
@@ -145,8 +142,7 @@ model_mutate(struct model *m) {
 }
 
 /* Mark ID as reached, and what it holds, except through ephemerons.  */
-static void
-model_reach(struct model *m, int id, int is_minor) {
+static void model_reach(struct model *m, int id, int is_minor) {
   static int stack[NODES * (FAKE_FIELDS + 2)];
   int depth = 0;
   stack[depth++] = id;
@@ -169,14 +165,12 @@ model_reach(struct model *m, int id, int is_minor) {
   }
 }
 
-static int
-model_is_live(struct model *m, int id) {
+static int model_is_live(struct model *m, int id) {
   return id == IMMEDIATE || id == FOREIGN || (id >= 0 && m->nodes[id].reached);
 }
 
 /* The least fixed point, by brute force.  */
-static void
-model_reach_all(struct model *m, int is_minor) {
+static void model_reach_all(struct model *m, int is_minor) {
   for (int i = 0; i < NODES; i++)
     m->nodes[i].reached = 0;
   for (int i = 0; i < NODES && is_minor; i++)
@@ -188,8 +182,8 @@ model_reach_all(struct model *m, int is_minor) {
     changed = 0;
     for (int i = 0; i < NODES; i++) {
       struct node *n = &m->nodes[i];
-      if (n->reached && n->kind == FAKE_EPHEMERON && model_is_live(m, n->key)
-          && !model_is_live(m, n->value)) {
+      if (n->reached && n->kind == FAKE_EPHEMERON && model_is_live(m, n->key) &&
+          !model_is_live(m, n->value)) {
         model_reach(m, n->value, is_minor);
         changed = 1;
       }
@@ -197,8 +191,7 @@ model_reach_all(struct model *m, int is_minor) {
   }
 }
 
-static void
-model_check_node(struct model *m, int id) {
+static void model_check_node(struct model *m, int id) {
   struct node *n = &m->nodes[id];
   assert_non_null(m->address[id]);
   if (n->kind == FAKE_OBJECT) {
@@ -212,8 +205,7 @@ model_check_node(struct model *m, int id) {
   assert_ref_equal(fake_ref(e->chain), model_ref(m, n->chain));
 }
 
-static void
-model_collect(struct model *m, int is_minor) {
+static void model_collect(struct model *m, int is_minor) {
   struct gc_ref refs[ROOTS];
   size_t killed = 0, count = 0;
   model_reach_all(m, is_minor);
@@ -222,8 +214,8 @@ model_collect(struct model *m, int is_minor) {
     n->exists = n->exists && n->reached;
     n->old = n->exists;
     count += n->exists;
-    if (n->exists && n->kind == FAKE_EPHEMERON && n->key != NOTHING
-        && !model_is_live(m, n->key)) {
+    if (n->exists && n->kind == FAKE_EPHEMERON && n->key != NOTHING &&
+        !model_is_live(m, n->key)) {
       n->key = n->value = NOTHING;
       killed++;
     }
@@ -243,8 +235,7 @@ model_collect(struct model *m, int is_minor) {
       model_check_node(m, i);
 }
 
-static void
-run_model(uint64_t model_seed, int workers, int moving) {
+static void run_model(uint64_t model_seed, int workers, int moving) {
   struct model *m = test_calloc(1, sizeof(*m));
   m->heap = make_heap();
   m->heap->workers = workers;
@@ -268,8 +259,7 @@ run_model(uint64_t model_seed, int workers, int moving) {
   test_free(m);
 }
 
-static void
-test_random_graphs(void **state) {
+static void test_random_graphs(void **state) {
   (void)state;
   print_message("seed %llu\n", (unsigned long long)seed);
   int runs = getenv("GC_TEST_QUICK") ? 40 : 400;
@@ -279,8 +269,7 @@ test_random_graphs(void **state) {
 
 /* ---- Together with finalizers ---- */
 
-static struct gc_heap *
-make_heap_with_finalizers(void) {
+static struct gc_heap *make_heap_with_finalizers(void) {
   struct gc_heap *heap = make_heap();
   heap->priorities = 1;
   heap->finalizers = gc_make_finalizer_state(1);
@@ -288,14 +277,12 @@ make_heap_with_finalizers(void) {
   return heap;
 }
 
-static void
-free_heap_with_finalizers(struct gc_heap *heap) {
+static void free_heap_with_finalizers(struct gc_heap *heap) {
   gc_free_finalizer_state(heap->finalizers);
   free_heap(heap);
 }
 
-static struct fake_phases
-phases_with_finalizers(int sweep_first) {
+static struct fake_phases phases_with_finalizers(int sweep_first) {
   struct fake_phases ret = phases;
   ret.finalizer_roots = gc_visit_finalizer_roots;
   ret.resolve = gc_resolve_finalizers;
@@ -303,8 +290,7 @@ phases_with_finalizers(int sweep_first) {
   return ret;
 }
 
-static void
-attach_finalizer(struct gc_heap *heap, struct gc_ref object) {
+static void attach_finalizer(struct gc_heap *heap, struct gc_ref object) {
   gc_finalizer_attach_internal(heap->finalizers,
                                fake_allocate(heap, FAKE_FINALIZER), 0, object,
                                gc_ref_null());
@@ -312,8 +298,7 @@ attach_finalizer(struct gc_heap *heap, struct gc_ref object) {
 
 /* The key of an ephemeron is resurrected: the association holds, unless
    ephemerons are swept before finalizers are looked at.  */
-static void
-test_resurrected_key(void **state) {
+static void test_resurrected_key(void **state) {
   (void)state;
   for (int variant = 0; variant < 4; variant++) {
     int sweep_first = variant % 2;
@@ -338,8 +323,7 @@ test_resurrected_key(void **state) {
 /* Ephemerons that only a fired finalizer reaches, in all states: dead, with a
    dead key, with a key that is found live after them.  Nothing was pending
    before, so that the trace is still lazy.  */
-static void
-test_resurrected_ephemerons(void **state) {
+static void test_resurrected_ephemerons(void **state) {
   (void)state;
   for (int variant = 0; variant < 4; variant++) {
     struct gc_heap *heap = make_heap_with_finalizers();
@@ -352,8 +336,8 @@ test_resurrected_ephemerons(void **state) {
     struct gc_ephemeron **loc = (struct gc_ephemeron **)&chain;
     gc_ephemeron_chain_push(loc, make_ephemeron(heap, key, make_object(heap)));
     gc_ephemeron_chain_push(loc, make_ephemeron(heap, key, key));
-    gc_ephemeron_chain_push(
-      loc, make_ephemeron(heap, make_object(heap), object));
+    gc_ephemeron_chain_push(loc,
+                            make_ephemeron(heap, make_object(heap), object));
     struct gc_ephemeron *dead = make_ephemeron(heap, key, key);
     gc_ephemeron_chain_push(loc, dead);
     gc_ephemeron_mark_dead(dead);
@@ -362,8 +346,7 @@ test_resurrected_ephemerons(void **state) {
     fake_collect(heap, &p, NULL, 0, 0);
     assert_int_equal(heap->fired, 1);
     assert_int_equal(heap->killed, 1);
-    object =
-      gc_finalizer_object(gc_finalizer_state_pop(heap->finalizers));
+    object = gc_finalizer_object(gc_finalizer_state_pop(heap->finalizers));
     loc = (struct gc_ephemeron **)field(object, 1);
     size_t length = 0;
     for (struct gc_ephemeron *e = gc_ephemeron_chain_head(loc); e;
@@ -374,15 +357,14 @@ test_resurrected_ephemerons(void **state) {
   }
 }
 
-int
-main(int argc, char **argv) {
+int main(int argc, char **argv) {
   if (argc > 1)
     seed = strtoull(argv[1], NULL, 0);
   gc_platform_init();
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_random_graphs),
-    cmocka_unit_test(test_resurrected_key),
-    cmocka_unit_test(test_resurrected_ephemerons),
+      cmocka_unit_test(test_random_graphs),
+      cmocka_unit_test(test_resurrected_key),
+      cmocka_unit_test(test_resurrected_ephemerons),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,18 +15,16 @@ static int quick = 1;
 
 /* ---- Mutators ---- */
 
-static void
-test_size(void **state) {
+static void test_size(void **state) {
   (void)state;
   assert_int_equal(gc_ephemeron_size(), sizeof(struct fake_header) + 48);
   assert_int_equal(gc_ephemeron_size(), fake_size(FAKE_EPHEMERON));
 }
 
-static void
-test_accessors(void **state) {
+static void test_accessors(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct gc_mutator mut = { heap };
+  struct gc_mutator mut = {heap};
   struct gc_ref k = make_object(heap), v = make_object(heap);
   struct gc_ref w = make_object(heap);
   struct gc_ephemeron *e = make_ephemeron(heap, k, v);
@@ -43,13 +41,12 @@ test_accessors(void **state) {
 }
 
 /* The collector killed it: a swap stores nothing and returns nothing.  */
-static void
-test_swap_after_collection(void **state) {
+static void test_swap_after_collection(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct gc_mutator mut = { heap };
+  struct gc_mutator mut = {heap};
   struct gc_ref root =
-    fake_ref(make_ephemeron(heap, make_object(heap), make_object(heap)));
+      fake_ref(make_ephemeron(heap, make_object(heap), make_object(heap)));
   collect(heap, &root, 1);
   assert_int_equal(heap->killed, 1);
   struct gc_ephemeron *e = (struct gc_ephemeron *)gc_ref_value(root);
@@ -59,12 +56,11 @@ test_swap_after_collection(void **state) {
   free_heap(heap);
 }
 
-static void
-test_swap_logs_old_ephemerons(void **state) {
+static void test_swap_logs_old_ephemerons(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct gc_mutator mut = { heap };
-  struct gc_ref roots[2] = { make_object(heap) };
+  struct gc_mutator mut = {heap};
+  struct gc_ref roots[2] = {make_object(heap)};
   roots[1] = fake_ref(make_ephemeron(heap, roots[0], roots[0]));
   struct gc_ephemeron *e = (struct gc_ephemeron *)gc_ref_value(roots[1]);
   collect(heap, roots, 2);
@@ -79,8 +75,7 @@ test_swap_logs_old_ephemerons(void **state) {
   free_heap(heap);
 }
 
-static size_t
-chain_length(struct gc_ephemeron **loc) {
+static size_t chain_length(struct gc_ephemeron **loc) {
   size_t n = 0;
   for (struct gc_ephemeron *e = gc_ephemeron_chain_head(loc); e;
        e = gc_ephemeron_chain_next(e))
@@ -88,8 +83,7 @@ chain_length(struct gc_ephemeron **loc) {
   return n;
 }
 
-static void
-test_chain(void **state) {
+static void test_chain(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ephemeron *chain = NULL, *e[8], *tail;
@@ -121,30 +115,27 @@ test_chain(void **state) {
 }
 
 /* The collector cuts dead successors out, and keeps the links strong.  */
-static void
-test_chain_in_collection(void **state) {
+static void test_chain_in_collection(void **state) {
   (void)state;
   for (int moving = 0; moving < 2; moving++) {
     struct gc_heap *heap = make_heap();
     heap->moving = moving;
-    struct gc_ref roots[2] = { make_object(heap), gc_ref_null() };
+    struct gc_ref roots[2] = {make_object(heap), gc_ref_null()};
     for (int i = 0; i < 6; i++)
       gc_ephemeron_chain_push(
-        (struct gc_ephemeron **)&roots[1],
-        make_ephemeron(heap, i % 2 ? roots[0] : make_object(heap), roots[0]));
+          (struct gc_ephemeron **)&roots[1],
+          make_ephemeron(heap, i % 2 ? roots[0] : make_object(heap), roots[0]));
     collect(heap, roots, 2);
     assert_int_equal(heap->killed, 3);
     assert_int_equal(heap->count, 7);
-    assert_int_equal(
-      chain_length((struct gc_ephemeron **)&roots[1]), 3);
+    assert_int_equal(chain_length((struct gc_ephemeron **)&roots[1]), 3);
     collect(heap, roots, 2);
     assert_int_equal(heap->count, 4);
     free_heap(heap);
   }
 }
 
-static void
-test_keys_that_are_always_live(void **state) {
+static void test_keys_that_are_always_live(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref roots[2];
@@ -170,8 +161,7 @@ struct mutator_test {
   uintptr_t taken[THREADS];
 };
 
-static void *
-pushing_thread(void *data) {
+static void *pushing_thread(void *data) {
   struct mutator_test *t = data;
   struct gc_ref k = make_object(t->heap);
   for (int i = 0; i < PER_THREAD; i++) {
@@ -187,10 +177,9 @@ pushing_thread(void *data) {
 }
 
 /* Every value that is swapped in is swapped out once.  */
-static void *
-swapping_thread(void *data) {
+static void *swapping_thread(void *data) {
   struct mutator_test *t = data;
-  struct gc_mutator mut = { t->heap };
+  struct gc_mutator mut = {t->heap};
   unsigned me = gc_atomic_fetch_add(&t->next_index, 1);
   for (uintptr_t i = 1; i <= PER_THREAD; i++) {
     struct gc_ref in = gc_ref((me * PER_THREAD + i) * 8 + 1);
@@ -199,8 +188,7 @@ swapping_thread(void *data) {
   return NULL;
 }
 
-static void
-run_threads(void *(*f)(void *), void *data) {
+static void run_threads(void *(*f)(void *), void *data) {
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++)
     pthread_create(&threads[i], NULL, f, data);
@@ -208,20 +196,18 @@ run_threads(void *(*f)(void *), void *data) {
     pthread_join(threads[i], NULL);
 }
 
-static void
-test_threads_push_and_cut(void **state) {
+static void test_threads_push_and_cut(void **state) {
   (void)state;
-  struct mutator_test t = { .heap = make_heap() };
+  struct mutator_test t = {.heap = make_heap()};
   run_threads(pushing_thread, &t);
   size_t dead = (PER_THREAD + 2) / 3;
   assert_int_equal(chain_length(&t.chain), THREADS * (PER_THREAD - dead));
   free_heap(t.heap);
 }
 
-static void
-test_threads_swap(void **state) {
+static void test_threads_swap(void **state) {
   (void)state;
-  struct mutator_test t = { .heap = make_heap() };
+  struct mutator_test t = {.heap = make_heap()};
   t.shared = make_ephemeron(t.heap, make_object(t.heap), gc_ref(1));
   run_threads(swapping_thread, &t);
   uintptr_t in = 1, out = gc_ref_value(gc_ephemeron_value(t.shared));
@@ -237,8 +223,8 @@ test_threads_swap(void **state) {
 
 /* Ephemerons 0..n-1, in a chain; the value of each is the key of the next, and
    ROOT keeps the first key.  */
-static void
-make_dependent_keys(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
+static void make_dependent_keys(struct gc_heap *heap, struct gc_ref roots[2],
+                                size_t n) {
   roots[0] = make_object(heap);
   roots[1] = gc_ref_null();
   struct gc_ref key = roots[0];
@@ -253,9 +239,8 @@ make_dependent_keys(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
 /* Make roots such that VALUE is first reached in the eager phase: the ephemeron
    is traced before its key is found, since workers take what they found last.
    All of this survives as long as the roots do.  */
-static void
-make_eager_entrance(struct gc_heap *heap, struct gc_ref roots[2],
-                    struct gc_ref value) {
+static void make_eager_entrance(struct gc_heap *heap, struct gc_ref roots[2],
+                                struct gc_ref value) {
   struct gc_ref key = make_object(heap);
   roots[0] = make_object(heap);
   *field(roots[0], 0) = key;
@@ -264,8 +249,8 @@ make_eager_entrance(struct gc_heap *heap, struct gc_ref roots[2],
 
 /* N pairs of ephemeron and key.  Each pair is found through the value of the
    one before it; the key a little later than the ephemeron.  */
-static void
-make_nested_keys(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
+static void make_nested_keys(struct gc_heap *heap, struct gc_ref roots[2],
+                             size_t n) {
   struct gc_ref holder = make_object(heap);
   make_eager_entrance(heap, roots, holder);
   for (size_t i = 0; i < n; i++) {
@@ -278,16 +263,14 @@ make_nested_keys(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
   }
 }
 
-static double
-seconds(void) {
+static double seconds(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
   return ts.tv_sec + ts.tv_nsec * 1e-9;
 }
 
 /* On a thread with a small stack, so that recursion would not go unnoticed.  */
-static void *
-collect_dependent_keys(void *data) {
+static void *collect_dependent_keys(void *data) {
   struct gc_heap *heap = data;
   struct gc_ref roots[2];
   size_t n = 200000 / quick;
@@ -307,8 +290,7 @@ collect_dependent_keys(void *data) {
   return heap;
 }
 
-static void
-test_dependent_keys(void **state) {
+static void test_dependent_keys(void **state) {
   (void)state;
   for (int workers = 1; workers <= 3; workers += 2)
     for (int moving = 0; moving < 2; moving++) {
@@ -321,7 +303,7 @@ test_dependent_keys(void **state) {
       pthread_attr_init(&attr);
       pthread_attr_setstacksize(&attr, 256 * 1024);
       assert_int_equal(
-        pthread_create(&thread, &attr, collect_dependent_keys, heap), 0);
+          pthread_create(&thread, &attr, collect_dependent_keys, heap), 0);
       pthread_join(thread, &ret);
       pthread_attr_destroy(&attr);
       assert_ptr_equal(ret, heap);
@@ -329,8 +311,7 @@ test_dependent_keys(void **state) {
     }
 }
 
-static void
-test_nested_keys(void **state) {
+static void test_nested_keys(void **state) {
   (void)state;
   for (int moving = 0; moving < 2; moving++) {
     struct gc_heap *heap = make_heap();
@@ -352,8 +333,8 @@ test_nested_keys(void **state) {
 
 /* A table of ephemerons that is found in the eager phase of the first
    collection, when the pending table is as small as can be: it must grow.  */
-static void
-make_late_table(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
+static void make_late_table(struct gc_heap *heap, struct gc_ref roots[2],
+                            size_t n) {
   struct gc_ref value = make_object(heap), last_key = make_object(heap);
   make_eager_entrance(heap, roots, value);
   for (size_t i = 0; i < n; i++) {
@@ -367,15 +348,14 @@ make_late_table(struct gc_heap *heap, struct gc_ref roots[2], size_t n) {
   struct gc_ref holder = make_object(heap);
   *field(holder, 0) = last_key;
   struct gc_ephemeron *first =
-    (struct gc_ephemeron *)gc_ref_value(*field(value, 0));
+      (struct gc_ephemeron *)gc_ref_value(*field(value, 0));
   while (first->chain)
     first = first->chain;
   gc_ephemeron_chain_push(&first->chain,
                           make_ephemeron(heap, roots[0], holder));
 }
 
-static void
-test_late_table(void **state) {
+static void test_late_table(void **state) {
   (void)state;
   for (int workers = 1; workers <= 3; workers += 2) {
     struct gc_heap *heap = make_heap();
@@ -399,16 +379,15 @@ test_late_table(void **state) {
     roots[1] = gc_ref_null();
     for (int i = 0; i < 40; i++)
       collect(heap, roots, 2);
-    assert_true(heap->pending->levels[0].log_2
-                <= PENDING_MIN_BUCKETS_LOG_2 + PENDING_SLACK_LOG_2);
+    assert_true(heap->pending->levels[0].log_2 <=
+                PENDING_MIN_BUCKETS_LOG_2 + PENDING_SLACK_LOG_2);
     assert_int_equal(heap->count, 2);
     free_heap(heap);
   }
 }
 
 #ifdef GC_FAULT_INJECTION
-static void
-test_table_cannot_grow(void **state) {
+static void test_table_cannot_grow(void **state) {
   (void)state;
   gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 1);
   assert_null(gc_make_pending_ephemerons());
@@ -441,10 +420,9 @@ test_table_cannot_grow(void **state) {
 
 /* As another worker might: mark the key that was just found not to be live, and
    look it up.  */
-static void
-mark_behind_the_back(struct gc_heap *heap, struct gc_ref key) {
+static void mark_behind_the_back(struct gc_heap *heap, struct gc_ref key) {
   struct gc_ref *found = heap->on_white_data;
-  struct fake_worker worker = { .heap = heap, .rng = 1 };
+  struct fake_worker worker = {.heap = heap, .rng = 1};
   if (!gc_pending_ephemerons_eager(heap->pending))
     return;
   heap->on_white = NULL;
@@ -455,8 +433,7 @@ mark_behind_the_back(struct gc_heap *heap, struct gc_ref key) {
 
 /* In the eager phase, the key is marked and looked up between the test of the
    key and the publication of the ephemeron.  */
-static void
-test_key_marked_before_publication(void **state) {
+static void test_key_marked_before_publication(void **state) {
   (void)state;
   for (int moving = 0; moving < 2; moving++) {
     struct gc_heap *heap = make_heap();
@@ -465,14 +442,14 @@ test_key_marked_before_publication(void **state) {
     make_eager_entrance(heap, roots, holder);
     struct gc_ref value = make_object(heap);
     *field(holder, 0) =
-      fake_ref(make_ephemeron(heap, make_object(heap), value));
+        fake_ref(make_ephemeron(heap, make_object(heap), value));
     heap->on_white = mark_behind_the_back;
     heap->on_white_data = &found;
     collect(heap, roots, 2);
     assert_int_equal(heap->killed, 0);
     holder = gc_ephemeron_value((struct gc_ephemeron *)gc_ref_value(roots[1]));
     struct gc_ephemeron *e =
-      (struct gc_ephemeron *)gc_ref_value(*field(holder, 0));
+        (struct gc_ephemeron *)gc_ref_value(*field(holder, 0));
     assert_ref_equal(gc_ephemeron_key(e), found);
     assert_false(gc_ref_is_null(gc_ephemeron_value(e)));
     free_heap(heap);
@@ -482,8 +459,7 @@ test_key_marked_before_publication(void **state) {
 /* Many small structures, each with an ephemeron and its key on different paths
    that are found at about the same time in the eager phase.  Every key is
    live, so that each ephemeron that dies is a lost wake-up.  */
-static void
-test_no_lost_wakeup(void **state) {
+static void test_no_lost_wakeup(void **state) {
   (void)state;
   for (int round = 0; round < 60 / quick; round++) {
     struct gc_heap *heap = make_heap();
@@ -499,7 +475,7 @@ test_no_lost_wakeup(void **state) {
       *field(box, 0) = key;
       *field(pair, i % 2) = box;
       *field(pair, 1 - i % 2) =
-        fake_ref(make_ephemeron(heap, key, make_object(heap)));
+          fake_ref(make_ephemeron(heap, key, make_object(heap)));
       *field(pair, 2) = list;
       list = pair;
     }
@@ -520,20 +496,18 @@ struct edge_count {
   size_t count;
 };
 
-static void
-count_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
+static void count_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   (void)heap;
   (void)edge;
   ((struct edge_count *)data)->count++;
 }
 
-static void
-test_inspection(void **state) {
+static void test_inspection(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref root = make_object(heap);
   struct gc_ephemeron *e = make_ephemeron(heap, root, root);
-  struct edge_count n = { 0 };
+  struct edge_count n = {0};
   gc_pending_ephemerons_inspect(heap->pending, 1);
   gc_trace_ephemeron(e, count_edge, heap, &n);
   gc_trace_ephemeron(e, count_edge, heap, &n);
@@ -546,11 +520,10 @@ test_inspection(void **state) {
 }
 
 /* Whoever visits it again in the same collection finds nothing to do.  */
-static void
-test_traced_once(void **state) {
+static void test_traced_once(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct edge_count n = { 0 };
+  struct edge_count n = {0};
   struct gc_ephemeron *e = make_ephemeron(heap, gc_ref(1), make_object(heap));
   gc_pending_ephemerons_prepare(heap->pending);
   gc_trace_ephemeron(e, count_edge, heap, &n);
@@ -562,31 +535,30 @@ test_traced_once(void **state) {
   free_heap(heap);
 }
 
-int
-main(void) {
+int main(void) {
   if (getenv("GC_TEST_QUICK"))
     quick = 10;
   gc_platform_init();
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_size),
-    cmocka_unit_test(test_accessors),
-    cmocka_unit_test(test_swap_after_collection),
-    cmocka_unit_test(test_swap_logs_old_ephemerons),
-    cmocka_unit_test(test_chain),
-    cmocka_unit_test(test_chain_in_collection),
-    cmocka_unit_test(test_keys_that_are_always_live),
-    cmocka_unit_test(test_threads_push_and_cut),
-    cmocka_unit_test(test_threads_swap),
-    cmocka_unit_test(test_dependent_keys),
-    cmocka_unit_test(test_nested_keys),
-    cmocka_unit_test(test_late_table),
+      cmocka_unit_test(test_size),
+      cmocka_unit_test(test_accessors),
+      cmocka_unit_test(test_swap_after_collection),
+      cmocka_unit_test(test_swap_logs_old_ephemerons),
+      cmocka_unit_test(test_chain),
+      cmocka_unit_test(test_chain_in_collection),
+      cmocka_unit_test(test_keys_that_are_always_live),
+      cmocka_unit_test(test_threads_push_and_cut),
+      cmocka_unit_test(test_threads_swap),
+      cmocka_unit_test(test_dependent_keys),
+      cmocka_unit_test(test_nested_keys),
+      cmocka_unit_test(test_late_table),
 #ifdef GC_FAULT_INJECTION
-    cmocka_unit_test(test_table_cannot_grow),
+      cmocka_unit_test(test_table_cannot_grow),
 #endif
-    cmocka_unit_test(test_key_marked_before_publication),
-    cmocka_unit_test(test_no_lost_wakeup),
-    cmocka_unit_test(test_inspection),
-    cmocka_unit_test(test_traced_once),
+      cmocka_unit_test(test_key_marked_before_publication),
+      cmocka_unit_test(test_no_lost_wakeup),
+      cmocka_unit_test(test_inspection),
+      cmocka_unit_test(test_traced_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,12 +24,11 @@
 static uint64_t seed = 20240817;
 
 static const struct fake_phases phases = {
-  .finalizer_roots = gc_visit_finalizer_roots,
-  .resolve = gc_resolve_finalizers,
+    .finalizer_roots = gc_visit_finalizer_roots,
+    .resolve = gc_resolve_finalizers,
 };
 
-static struct gc_heap *
-make_heap(void) {
+static struct gc_heap *make_heap(void) {
   struct gc_heap *heap = test_malloc(sizeof(*heap));
   fake_heap_init(heap);
   heap->priorities = PRIORITIES;
@@ -39,67 +38,59 @@ make_heap(void) {
   return heap;
 }
 
-static void
-free_heap(struct gc_heap *heap) {
+static void free_heap(struct gc_heap *heap) {
   gc_free_finalizer_state(heap->finalizers);
   fake_heap_destroy(heap);
   test_free(heap);
 }
 
-static struct gc_ref
-make_object(struct gc_heap *heap) {
+static struct gc_ref make_object(struct gc_heap *heap) {
   return fake_ref(fake_allocate(heap, FAKE_OBJECT));
 }
 
-static struct gc_ref *
-field(struct gc_ref obj, int i) {
+static struct gc_ref *field(struct gc_ref obj, int i) {
   return &((struct fake_object *)gc_ref_value(obj))->fields[i];
 }
 
-static struct gc_finalizer *
-attach(struct gc_heap *heap, unsigned priority, struct gc_ref object,
-       struct gc_ref closure) {
+static struct gc_finalizer *attach(struct gc_heap *heap, unsigned priority,
+                                   struct gc_ref object,
+                                   struct gc_ref closure) {
   struct gc_finalizer *f = fake_allocate(heap, FAKE_FINALIZER);
   gc_finalizer_attach_internal(heap->finalizers, f, priority, object, closure);
   return f;
 }
 
-static void
-collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
+static void collect(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
   fake_collect(heap, &phases, roots, count, 0);
   gc_finalizer_state_verify(heap->finalizers);
 }
 
-static void
-collect_minor(struct gc_heap *heap, struct gc_ref *roots, size_t count) {
+static void collect_minor(struct gc_heap *heap, struct gc_ref *roots,
+                          size_t count) {
   fake_collect(heap, &phases, roots, count, 1);
   gc_finalizer_state_verify(heap->finalizers);
 }
 
-static struct gc_finalizer *
-pop(struct gc_heap *heap) {
+static struct gc_finalizer *pop(struct gc_heap *heap) {
   return gc_finalizer_state_pop(heap->finalizers);
 }
 
-static size_t
-pop_all(struct gc_heap *heap) {
+static size_t pop_all(struct gc_heap *heap) {
   size_t n = 0;
   while (pop(heap))
     n++;
   return n;
 }
 
-#define assert_ref_equal(a, b)                                                 \
+#define assert_ref_equal(a, b) \
   assert_int_equal(gc_ref_value(a), gc_ref_value(b))
 
-static void
-test_size(void **state) {
+static void test_size(void **state) {
   (void)state;
   assert_int_equal(gc_finalizer_size(), sizeof(struct fake_header) + 32);
 }
 
-static void
-test_fires_once(void **state) {
+static void test_fires_once(void **state) {
   (void)state;
   for (int moving = 0; moving < 2; moving++) {
     struct gc_heap *heap = make_heap();
@@ -138,8 +129,7 @@ test_fires_once(void **state) {
   }
 }
 
-static void
-test_closure_is_strong(void **state) {
+static void test_closure_is_strong(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref object = make_object(heap), closure = make_object(heap);
@@ -160,8 +150,7 @@ test_closure_is_strong(void **state) {
   free_heap(heap);
 }
 
-static void
-test_cycle_fires_together(void **state) {
+static void test_cycle_fires_together(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref a = make_object(heap), b = make_object(heap);
@@ -176,8 +165,7 @@ test_cycle_fires_together(void **state) {
   free_heap(heap);
 }
 
-static void
-test_priorities(void **state) {
+static void test_priorities(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref a = make_object(heap), b = make_object(heap);
@@ -195,8 +183,7 @@ test_priorities(void **state) {
   free_heap(heap);
 }
 
-static void
-test_immediate_and_foreign_objects_live(void **state) {
+static void test_immediate_and_foreign_objects_live(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   attach(heap, 0, gc_ref(0x77), gc_ref_null());
@@ -211,18 +198,16 @@ test_immediate_and_foreign_objects_live(void **state) {
 
 /* ---- Generations ---- */
 
-static void
-count_edges(struct gc_edge edge, struct gc_heap *heap, void *data) {
+static void count_edges(struct gc_edge edge, struct gc_heap *heap, void *data) {
   (void)edge;
   (void)heap;
   ++*(size_t *)data;
 }
 
-static void
-test_minor_collections(void **state) {
+static void test_minor_collections(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct gc_ref roots[2] = { make_object(heap) };
+  struct gc_ref roots[2] = {make_object(heap)};
   struct gc_ref old_dead = make_object(heap);
   roots[1] = old_dead;
   attach(heap, 0, old_dead, gc_ref_null());
@@ -243,8 +228,7 @@ test_minor_collections(void **state) {
 }
 
 /* A minor collection does not look at old finalizers.  */
-static void
-test_minor_collections_skip_old_lists(void **state) {
+static void test_minor_collections_skip_old_lists(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   struct gc_ref root = make_object(heap);
@@ -258,7 +242,8 @@ test_minor_collections_skip_old_lists(void **state) {
   fake_header_of(root)->state = FAKE_WHITE;
   for (int i = 0; i < PRIORITIES; i++)
     assert_int_equal(gc_resolve_finalizers(heap->finalizers, i, 1, count_edges,
-                                           heap, &visited), 0);
+                                           heap, &visited),
+                     0);
   assert_int_equal(visited, 0);
   assert_int_equal(gc_finalizer_state_verify(heap->finalizers), 1000);
   free_heap(heap);
@@ -266,11 +251,10 @@ test_minor_collections_skip_old_lists(void **state) {
 
 /* A collection between allocation and attachment: the finalizer is old, what it
    refers to is young.  */
-static void
-test_late_attachment(void **state) {
+static void test_late_attachment(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
-  struct gc_ref roots[2] = { make_object(heap) };
+  struct gc_ref roots[2] = {make_object(heap)};
   struct gc_finalizer *late = fake_allocate(heap, FAKE_FINALIZER);
   roots[1] = fake_ref(late);
   collect_minor(heap, roots, 2);
@@ -296,14 +280,12 @@ test_late_attachment(void **state) {
 
 static size_t notified;
 
-static void
-count_notified(struct gc_heap *heap, size_t count) {
+static void count_notified(struct gc_heap *heap, size_t count) {
   (void)heap;
   notified += count;
 }
 
-static void
-test_notification(void **state) {
+static void test_notification(void **state) {
   (void)state;
   struct gc_heap *heap = make_heap();
   notified = 0;
@@ -337,8 +319,7 @@ struct thread_test {
 };
 
 /* Attaches its own and pops what an earlier collection fired.  */
-static void *
-attach_and_pop(void *data) {
+static void *attach_and_pop(void *data) {
   struct thread_test *t = data;
   unsigned me = gc_atomic_fetch_add(&t->next_index, 1);
   for (unsigned i = 0; i < PER_THREAD; i++) {
@@ -350,8 +331,8 @@ attach_and_pop(void *data) {
                                  gc_ref_null());
     f = pop(t->heap);
     if (f) {
-      fake_crash_unless(fake_header_of(gc_finalizer_object(f))->id
-                        == f->header.id);
+      fake_crash_unless(fake_header_of(gc_finalizer_object(f))->id ==
+                        f->header.id);
       fake_crash_unless(!gc_atomic_swap(&t->seen[f->header.id], 1));
       gc_atomic_fetch_add(&t->popped, 1);
     }
@@ -359,8 +340,7 @@ attach_and_pop(void *data) {
   return NULL;
 }
 
-static void
-test_threads(void **state) {
+static void test_threads(void **state) {
   (void)state;
   struct thread_test *t = test_calloc(1, sizeof(*t));
   t->heap = make_heap();
@@ -404,25 +384,22 @@ struct model {
   uint64_t rng;
 };
 
-static int
-below(struct model *m, int n) {
+static int below(struct model *m, int n) {
   return fake_random(&m->rng) % n;
 }
 
-static void
-model_attach(struct model *m) {
+static void model_attach(struct model *m) {
   int i = below(m, OBJECTS);
   if (gc_ref_is_null(m->roots[i]))
     return;
   int priority = below(m, PRIORITIES);
   struct gc_finalizer *f =
-    attach(m->heap, priority, m->roots[i], gc_ref_null());
+      attach(m->heap, priority, m->roots[i], gc_ref_null());
   f->header.id = i;
   m->attached[i][priority]++;
 }
 
-static void
-model_allocate(struct model *m) {
+static void model_allocate(struct model *m) {
   int i = below(m, OBJECTS);
   if (m->exists[i])
     return;
@@ -438,16 +415,14 @@ model_allocate(struct model *m) {
   }
 }
 
-static void
-model_reach(struct model *m, int i) {
+static void model_reach(struct model *m, int i) {
   while (!m->reached[i]) {
     m->reached[i] = 1;
     i = m->links[i];
   }
 }
 
-static void
-model_pop(struct model *m) {
+static void model_pop(struct model *m) {
   struct gc_finalizer *f = pop(m->heap);
   if (!f)
     return;
@@ -458,13 +433,12 @@ model_pop(struct model *m) {
 }
 
 /* Return how many must fire.  */
-static size_t
-model_expect(struct model *m, int is_minor) {
+static size_t model_expect(struct model *m, int is_minor) {
   size_t fired = 0;
   memset(m->reached, 0, sizeof(m->reached));
   for (int i = 0; i < OBJECTS; i++)
-    if (!gc_ref_is_null(m->roots[i]) || m->queued[i]
-        || (is_minor && m->exists[i] && m->old[i]))
+    if (!gc_ref_is_null(m->roots[i]) || m->queued[i] ||
+        (is_minor && m->exists[i] && m->old[i]))
       model_reach(m, i);
   for (int p = 0; p < PRIORITIES; p++) {
     int fires[OBJECTS];
@@ -481,8 +455,7 @@ model_expect(struct model *m, int is_minor) {
   return fired;
 }
 
-static void
-model_collect(struct model *m, int is_minor) {
+static void model_collect(struct model *m, int is_minor) {
   size_t expected = model_expect(m, is_minor), registered = 0;
   fake_collect(m->heap, &phases, m->roots, OBJECTS, is_minor);
   assert_int_equal(m->heap->fired, expected);
@@ -495,8 +468,7 @@ model_collect(struct model *m, int is_minor) {
   assert_int_equal(gc_finalizer_state_verify(m->heap->finalizers), registered);
 }
 
-static void
-run_model(uint64_t model_seed, int workers, int moving) {
+static void run_model(uint64_t model_seed, int workers, int moving) {
   struct model *m = test_calloc(1, sizeof(*m));
   m->heap = make_heap();
   m->heap->workers = workers;
@@ -505,10 +477,12 @@ run_model(uint64_t model_seed, int workers, int moving) {
   for (int cycle = 0; cycle < 30; cycle++) {
     for (int i = 0; i < 200; i++)
       switch (below(m, 6)) {
-      case 0: case 1:
+      case 0:
+      case 1:
         model_allocate(m);
         break;
-      case 2: case 3:
+      case 2:
+      case 3:
         model_attach(m);
         break;
       case 4:
@@ -525,8 +499,7 @@ run_model(uint64_t model_seed, int workers, int moving) {
   test_free(m);
 }
 
-static void
-test_random_operations(void **state) {
+static void test_random_operations(void **state) {
   (void)state;
   print_message("seed %llu\n", (unsigned long long)seed);
   int runs = getenv("GC_TEST_QUICK") ? 12 : 60;
@@ -534,24 +507,23 @@ test_random_operations(void **state) {
     run_model(seed + i, 1 + i % 3, i / 3 % 2);
 }
 
-int
-main(int argc, char **argv) {
+int main(int argc, char **argv) {
   if (argc > 1)
     seed = strtoull(argv[1], NULL, 0);
   gc_platform_init();
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_size),
-    cmocka_unit_test(test_fires_once),
-    cmocka_unit_test(test_closure_is_strong),
-    cmocka_unit_test(test_cycle_fires_together),
-    cmocka_unit_test(test_priorities),
-    cmocka_unit_test(test_immediate_and_foreign_objects_live),
-    cmocka_unit_test(test_minor_collections),
-    cmocka_unit_test(test_minor_collections_skip_old_lists),
-    cmocka_unit_test(test_late_attachment),
-    cmocka_unit_test(test_notification),
-    cmocka_unit_test(test_threads),
-    cmocka_unit_test(test_random_operations),
+      cmocka_unit_test(test_size),
+      cmocka_unit_test(test_fires_once),
+      cmocka_unit_test(test_closure_is_strong),
+      cmocka_unit_test(test_cycle_fires_together),
+      cmocka_unit_test(test_priorities),
+      cmocka_unit_test(test_immediate_and_foreign_objects_live),
+      cmocka_unit_test(test_minor_collections),
+      cmocka_unit_test(test_minor_collections_skip_old_lists),
+      cmocka_unit_test(test_late_attachment),
+      cmocka_unit_test(test_notification),
+      cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_random_operations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,16 +29,14 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement) {
 
 static uint64_t seed = 20240817;
 
-static uint64_t
-next_random(uint64_t *rng) {
+static uint64_t next_random(uint64_t *rng) {
   *rng ^= *rng << 13;
   *rng ^= *rng >> 7;
   *rng ^= *rng << 17;
   return *rng * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-static uint64_t
-random_below(uint64_t *rng, uint64_t n) {
+static uint64_t random_below(uint64_t *rng, uint64_t n) {
   return (next_random(rng) >> 11) % n;
 }
 
@@ -47,28 +45,24 @@ struct fixture {
   struct large_space space;
 };
 
-static struct fixture *
-make_fixture(size_t size) {
+static struct fixture *make_fixture(size_t size) {
   struct fixture *f = test_calloc(1, sizeof(*f));
   assert_true(gc_reservation_init(&f->res, size, size));
   assert_true(large_space_init(&f->space, &f->res));
   return f;
 }
 
-static void
-free_fixture(struct fixture *f) {
+static void free_fixture(struct fixture *f) {
   large_space_destroy(&f->space);
   gc_reservation_destroy(&f->res);
   test_free(f);
 }
 
-static struct gc_ref
-as_ref(void *p) {
+static struct gc_ref as_ref(void *p) {
   return gc_ref((uintptr_t)p);
 }
 
-static int
-is_zero(const void *mem, size_t bytes) {
+static int is_zero(const void *mem, size_t bytes) {
   const uint64_t *p = mem;
   for (size_t i = 0; i < bytes / 8; i++)
     if (p[i])
@@ -81,8 +75,8 @@ is_zero(const void *mem, size_t bytes) {
 }
 
 /* An object, zero to the end of its last page, then filled.  */
-static char *
-allocate_filled(struct large_space *space, size_t bytes, uint8_t kind) {
+static char *allocate_filled(struct large_space *space, size_t bytes,
+                             uint8_t kind) {
   char *p = large_space_allocate(space, bytes, kind);
   if (p) {
     assert_true(is_zero(p, large_space_size_in_bytes(space, bytes)));
@@ -91,8 +85,7 @@ allocate_filled(struct large_space *space, size_t bytes, uint8_t kind) {
   return p;
 }
 
-static void
-test_attributes(void **state) {
+static void test_attributes(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
@@ -115,8 +108,7 @@ test_attributes(void **state) {
   free_fixture(f);
 }
 
-static void
-test_membership(void **state) {
+static void test_membership(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
@@ -132,18 +124,16 @@ test_membership(void **state) {
   free_fixture(f);
 }
 
-static uintptr_t
-resolve(struct large_space *s, uintptr_t addr, int interior) {
+static uintptr_t resolve(struct large_space *s, uintptr_t addr, int interior) {
   uintptr_t a =
-    gc_ref_value(large_space_resolve_conservative(s, addr, interior, 0));
+      gc_ref_value(large_space_resolve_conservative(s, addr, interior, 0));
   uintptr_t b =
-    gc_ref_value(large_space_resolve_conservative(s, addr, interior, 1));
+      gc_ref_value(large_space_resolve_conservative(s, addr, interior, 1));
   assert_int_equal(a, b);
   return a;
 }
 
-static void
-test_conservative_resolution(void **state) {
+static void test_conservative_resolution(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
@@ -168,8 +158,7 @@ test_conservative_resolution(void **state) {
   free_fixture(f);
 }
 
-static void
-test_marking(void **state) {
+static void test_marking(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
@@ -200,8 +189,7 @@ test_marking(void **state) {
 
 /* Young objects in memory that was just mapped are freed by minor collections,
    and so are those in memory used again.  */
-static void
-test_minor_collections(void **state) {
+static void test_minor_collections(void **state) {
   (void)state;
   if (!GC_GENERATIONAL)
     return;
@@ -227,8 +215,7 @@ test_minor_collections(void **state) {
   free_fixture(f);
 }
 
-static void
-test_quarantine(void **state) {
+static void test_quarantine(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
@@ -262,11 +249,9 @@ test_quarantine(void **state) {
 }
 
 /* Neighbours become one run, whatever the order in which they are freed.  */
-static void
-test_coalescing(void **state) {
+static void test_coalescing(void **state) {
   (void)state;
-  static const int orders[][3] = { { 0, 1, 2 }, { 2, 1, 0 }, { 0, 2, 1 },
-                                   { 1, 0, 2 } };
+  static const int orders[][3] = {{0, 1, 2}, {2, 1, 0}, {0, 2, 1}, {1, 0, 2}};
   for (size_t i = 0; i < 4; i++) {
     /* The objects fill the range.  */
     struct fixture *f = make_fixture(12 * MIB);
@@ -275,7 +260,7 @@ test_coalescing(void **state) {
     for (int j = 0; j < 3; j++)
       refs[j] = as_ref(allocate_filled(s, 4 * MIB, 0));
     assert_null(large_space_allocate(s, 10000, 0));
-    int dead[3] = { 0, 0, 0 };
+    int dead[3] = {0, 0, 0};
     for (int j = 0; j < 3; j++) {
       dead[orders[i][j]] = 1;
       large_space_start_gc(s, 0);
@@ -292,8 +277,7 @@ test_coalescing(void **state) {
 }
 
 /* A request that only fits if resident and returned neighbours merge.  */
-static void
-test_dirty_and_zero_neighbours(void **state) {
+static void test_dirty_and_zero_neighbours(void **state) {
   (void)state;
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
@@ -311,8 +295,7 @@ test_dirty_and_zero_neighbours(void **state) {
   free_fixture(f);
 }
 
-static void
-test_both_ends_of_the_reservation(void **state) {
+static void test_both_ends_of_the_reservation(void **state) {
   (void)state;
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
@@ -324,8 +307,7 @@ test_both_ends_of_the_reservation(void **state) {
   free_fixture(f);
 }
 
-static void
-test_poison(void **state) {
+static void test_poison(void **state) {
   (void)state;
   struct fixture *f = make_fixture(16 * MIB);
   f->space.poison = 1;
@@ -343,8 +325,7 @@ struct edge_log {
   uint8_t seen[20000];
 };
 
-static void
-log_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
+static void log_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   struct edge_log *log = data;
   (void)heap;
   size_t i = (gc_edge_address(edge) - log->first) / sizeof(uintptr_t);
@@ -353,19 +334,18 @@ log_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   log->count++;
 }
 
-static void
-test_remembered_edges(void **state) {
+static void test_remembered_edges(void **state) {
   (void)state;
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
   static struct edge_log log;
   uintptr_t *p = (uintptr_t *)allocate_filled(s, sizeof(uintptr_t) * 20000, 0);
-  static const size_t counts[] = { 0, 1, 100, 20000, 3, 0, 5000 };
+  static const size_t counts[] = {0, 1, 100, 20000, 3, 0, 5000};
   for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
     for (size_t pass = 0; pass < 2; pass++)
       for (size_t j = 0; j < counts[i]; j++)
-        assert_true(large_object_remember_edge(
-          s, as_ref(p), gc_edge(&p[j * 7919 % 20000])));
+        assert_true(large_object_remember_edge(s, as_ref(p),
+                                               gc_edge(&p[j * 7919 % 20000])));
     memset(&log, 0, sizeof(log));
     log.first = (uintptr_t)p;
     large_space_visit_remembered_edges(s, log_edge, NULL, &log);
@@ -399,8 +379,7 @@ struct model {
   uint64_t rng;
 };
 
-static void
-model_stamp(const struct shadow *o) {
+static void model_stamp(const struct shadow *o) {
   size_t step = gc_platform_page_size() / sizeof(uint64_t);
   uint64_t *p = (uint64_t *)o->start;
   for (size_t i = 0; i + 1 < o->bytes / sizeof(uint64_t); i += step)
@@ -408,8 +387,7 @@ model_stamp(const struct shadow *o) {
   ((uint8_t *)o->start)[o->bytes - 1] = o->stamp;
 }
 
-static void
-model_check_object(struct model *m, const struct shadow *o) {
+static void model_check_object(struct model *m, const struct shadow *o) {
   struct large_space *s = &m->f->space;
   struct gc_ref ref = gc_ref(o->start);
   size_t step = gc_platform_page_size() / sizeof(uint64_t);
@@ -422,20 +400,20 @@ model_check_object(struct model *m, const struct shadow *o) {
   assert_int_equal(large_object_is_old(s, ref), o->old);
 }
 
-static size_t
-model_random_size(uint64_t *rng) {
+static size_t model_random_size(uint64_t *rng) {
   switch (random_below(rng, 16)) {
   case 0:
     return 8 * MIB + random_below(rng, 2 * MIB);
-  case 1: case 2: case 3:
+  case 1:
+  case 2:
+  case 3:
     return 256 * KIB + random_below(rng, 2 * MIB);
   default:
     return 8193 + random_below(rng, 128 * KIB);
   }
 }
 
-static void
-model_allocate(struct model *m) {
+static void model_allocate(struct model *m) {
   struct large_space *s = &m->f->space;
   if (m->count == MODEL_OBJECTS)
     return;
@@ -446,12 +424,11 @@ model_allocate(struct model *m) {
     return;
   assert_true(is_zero(p, large_space_size_in_bytes(s, bytes)));
   struct shadow *o = &m->objects[m->count++];
-  *o = (struct shadow){ (uintptr_t)p, bytes, next_random(&m->rng), kind, 0 };
+  *o = (struct shadow){(uintptr_t)p, bytes, next_random(&m->rng), kind, 0};
   model_stamp(o);
 }
 
-static void
-model_collect(struct model *m) {
+static void model_collect(struct model *m) {
   struct large_space *s = &m->f->space;
   int is_minor = GC_GENERATIONAL && random_below(&m->rng, 3);
   unsigned survival = random_below(&m->rng, 101);
@@ -462,7 +439,7 @@ model_collect(struct model *m) {
     if ((is_minor && o.old) || random_below(&m->rng, 100) < survival) {
       int was_old = is_minor && o.old;
       struct gc_ref ref = large_space_resolve_conservative(
-        s, o.start + random_below(&m->rng, o.bytes), 1, 1);
+          s, o.start + random_below(&m->rng, o.bytes), 1, 1);
       assert_int_equal(gc_ref_value(ref), o.start);
       assert_int_equal(large_object_try_mark_atomic(s, ref), !was_old);
       o.old = 1;
@@ -476,8 +453,7 @@ model_collect(struct model *m) {
   assert_int_equal(large_space_finish_gc(s, is_minor), freed);
 }
 
-static uintptr_t
-model_lookup(struct model *m, uintptr_t addr) {
+static uintptr_t model_lookup(struct model *m, uintptr_t addr) {
   size_t mask = gc_platform_page_size() - 1;
   for (size_t i = 0; i < m->count; i++)
     if (addr - m->objects[i].start < ((m->objects[i].bytes + mask) & ~mask))
@@ -485,8 +461,7 @@ model_lookup(struct model *m, uintptr_t addr) {
   return 0;
 }
 
-static void
-model_resolve(struct model *m) {
+static void model_resolve(struct model *m) {
   struct gc_reservation *res = &m->f->res;
   for (int i = 0; i < 50; i++) {
     uintptr_t addr = res->base + random_below(&m->rng, res->limit - res->base);
@@ -494,9 +469,8 @@ model_resolve(struct model *m) {
   }
 }
 
-static void
-check_shadow_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
-                    void *data) {
+static void check_shadow_object(uintptr_t start, size_t bytes, uint8_t kind,
+                                int live, void *data) {
   struct model *m = data;
   for (size_t i = 0; i < m->count; i++)
     if (m->objects[i].start == start) {
@@ -508,8 +482,7 @@ check_shadow_object(uintptr_t start, size_t bytes, uint8_t kind, int live,
   fail();
 }
 
-static void
-model_check(struct model *m) {
+static void model_check(struct model *m) {
   struct large_space *s = &m->f->space;
   size_t live = 0;
   assert_int_equal(large_space_verify(s), m->count);
@@ -521,14 +494,14 @@ model_check(struct model *m) {
   large_space_visit_objects(s, check_shadow_object, m);
 }
 
-static void
-run_model(uint64_t model_seed, size_t size, unsigned steps) {
+static void run_model(uint64_t model_seed, size_t size, unsigned steps) {
   struct model *m = test_calloc(1, sizeof(*m));
   m->f = make_fixture(size);
   m->rng = model_seed;
   for (unsigned i = 0; i < steps; i++) {
     switch (random_below(&m->rng, 20)) {
-    case 0: case 1:
+    case 0:
+    case 1:
       model_collect(m);
       break;
     case 2:
@@ -553,10 +526,9 @@ run_model(uint64_t model_seed, size_t size, unsigned steps) {
   test_free(m);
 }
 
-static void
-test_random_operations(void **state) {
+static void test_random_operations(void **state) {
   (void)state;
-  static const size_t sizes[] = { 4 * MIB, 16 * MIB, 64 * MIB, 1024 * MIB };
+  static const size_t sizes[] = {4 * MIB, 16 * MIB, 64 * MIB, 1024 * MIB};
   print_message("seed %llu\n", (unsigned long long)seed);
   unsigned runs = getenv("GC_TEST_QUICK") ? 8 : 40;
   for (unsigned i = 0; i < runs; i++)
@@ -577,8 +549,7 @@ struct thread_test {
   unsigned next_index;
 };
 
-static void *
-allocating_thread(void *data) {
+static void *allocating_thread(void *data) {
   struct thread_test *t = data;
   unsigned me = gc_atomic_fetch_add(&t->next_index, 1);
   uint64_t rng = seed + me + 1;
@@ -591,31 +562,29 @@ allocating_thread(void *data) {
     t->objects[me][t->counts[me]++] = (uintptr_t)p;
     uintptr_t addr = (uintptr_t)p + random_below(&rng, bytes);
     assert_int_equal(
-      gc_ref_value(large_space_resolve_conservative(s, addr, 1, 0)),
-      (uintptr_t)p);
+        gc_ref_value(large_space_resolve_conservative(s, addr, 1, 0)),
+        (uintptr_t)p);
     assert_true(large_space_contains(s, addr));
   }
   return NULL;
 }
 
 /* Each thread marks the objects of all, found from addresses inside.  */
-static void *
-marking_thread(void *data) {
+static void *marking_thread(void *data) {
   struct thread_test *t = data;
   unsigned me = gc_atomic_fetch_add(&t->next_index, 1);
   struct large_space *s = &t->f->space;
   for (int i = 0; i < THREADS; i++)
     for (size_t j = 0; j < t->counts[i]; j += 2) {
       struct gc_ref ref =
-        large_space_resolve_conservative(s, t->objects[i][j] + 8000, 1, 1);
+          large_space_resolve_conservative(s, t->objects[i][j] + 8000, 1, 1);
       assert_int_equal(gc_ref_value(ref), t->objects[i][j]);
       t->marked[me] += large_object_try_mark_atomic(s, ref);
     }
   return NULL;
 }
 
-static void *
-ticking_thread(void *data) {
+static void *ticking_thread(void *data) {
   struct thread_test *t = data;
   while (!gc_atomic_load(&t->done)) {
     large_space_age(&t->f->space);
@@ -624,8 +593,7 @@ ticking_thread(void *data) {
   return NULL;
 }
 
-static void
-run_threads(struct thread_test *t, void *(*f)(void *)) {
+static void run_threads(struct thread_test *t, void *(*f)(void *)) {
   pthread_t threads[THREADS];
   t->next_index = 0;
   for (int i = 0; i < THREADS; i++)
@@ -634,8 +602,7 @@ run_threads(struct thread_test *t, void *(*f)(void *)) {
     pthread_join(threads[i], NULL);
 }
 
-static void
-test_threads(void **state) {
+static void test_threads(void **state) {
   (void)state;
   struct thread_test *t = test_calloc(1, sizeof(*t));
   pthread_t ticker;
@@ -666,8 +633,7 @@ test_threads(void **state) {
 
 #ifdef GC_FAULT_INJECTION
 /* Let the Nth operation of KIND fail, for every N until none does.  */
-static void
-run_with_faults(enum gc_platform_fault_kind kind) {
+static void run_with_faults(enum gc_platform_fault_kind kind) {
   for (uint64_t n = 1;; n++) {
     struct gc_reservation res;
     struct large_space s;
@@ -677,7 +643,7 @@ run_with_faults(enum gc_platform_fault_kind kind) {
         uint64_t rng = seed + n;
         for (int i = 0; i < 60; i++) {
           uintptr_t *p =
-            (uintptr_t *)allocate_filled(&s, model_random_size(&rng), 0);
+              (uintptr_t *)allocate_filled(&s, model_random_size(&rng), 0);
           if (p)
             large_object_remember_edge(&s, as_ref(p), gc_edge(p + i));
           if (i % 20 == 19) {
@@ -697,16 +663,14 @@ run_with_faults(enum gc_platform_fault_kind kind) {
   gc_platform_fault_inject(kind, 0);
 }
 
-static void
-test_failing_system_calls(void **state) {
+static void test_failing_system_calls(void **state) {
   (void)state;
   run_with_faults(GC_PLATFORM_FAULT_MAP);
   run_with_faults(GC_PLATFORM_FAULT_PROTECT);
 }
 
 /* An edge set that cannot grow takes what it can, then says no.  */
-static void
-test_edge_set_without_memory(void **state) {
+static void test_edge_set_without_memory(void **state) {
   (void)state;
   struct gc_edge_set set;
   assert_true(gc_edge_set_init(&set));
@@ -724,28 +688,27 @@ test_edge_set_without_memory(void **state) {
 }
 #endif
 
-int
-main(int argc, char **argv) {
+int main(int argc, char **argv) {
   if (argc > 1)
     seed = strtoull(argv[1], NULL, 0) | 1;
   gc_platform_init();
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_attributes),
-    cmocka_unit_test(test_membership),
-    cmocka_unit_test(test_conservative_resolution),
-    cmocka_unit_test(test_marking),
-    cmocka_unit_test(test_minor_collections),
-    cmocka_unit_test(test_quarantine),
-    cmocka_unit_test(test_coalescing),
-    cmocka_unit_test(test_dirty_and_zero_neighbours),
-    cmocka_unit_test(test_both_ends_of_the_reservation),
-    cmocka_unit_test(test_poison),
-    cmocka_unit_test(test_remembered_edges),
-    cmocka_unit_test(test_random_operations),
-    cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_attributes),
+      cmocka_unit_test(test_membership),
+      cmocka_unit_test(test_conservative_resolution),
+      cmocka_unit_test(test_marking),
+      cmocka_unit_test(test_minor_collections),
+      cmocka_unit_test(test_quarantine),
+      cmocka_unit_test(test_coalescing),
+      cmocka_unit_test(test_dirty_and_zero_neighbours),
+      cmocka_unit_test(test_both_ends_of_the_reservation),
+      cmocka_unit_test(test_poison),
+      cmocka_unit_test(test_remembered_edges),
+      cmocka_unit_test(test_random_operations),
+      cmocka_unit_test(test_threads),
 #ifdef GC_FAULT_INJECTION
-    cmocka_unit_test(test_failing_system_calls),
-    cmocka_unit_test(test_edge_set_without_memory),
+      cmocka_unit_test(test_failing_system_calls),
+      cmocka_unit_test(test_edge_set_without_memory),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

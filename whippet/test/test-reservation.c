@@ -15,8 +15,7 @@
 
 #define UNIT GC_RESERVATION_UNIT
 
-static void
-check_zero_and_fill(void *mem, size_t bytes) {
+static void check_zero_and_fill(void *mem, size_t bytes) {
   unsigned char *p = mem;
   for (size_t i = 0; i < bytes; i++)
     assert_int_equal(p[i], 0);
@@ -25,19 +24,16 @@ check_zero_and_fill(void *mem, size_t bytes) {
 
 /* Nonzero if the page at ADDR is mapped, with whatever rights: a new mapping is
    put elsewhere.  */
-static int
-is_mapped(uintptr_t addr) {
+static int is_mapped(uintptr_t addr) {
   size_t page = gc_platform_page_size();
   void *wanted = (void *)(addr & -page);
-  void *got =
-    mmap(wanted, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *got = mmap(wanted, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(got != MAP_FAILED);
   munmap(got, page);
   return got != wanted;
 }
 
-static void
-test_geometry(void **state) {
+static void test_geometry(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 10 * UNIT + 1, UNIT));
@@ -49,8 +45,7 @@ test_geometry(void **state) {
   assert_int_equal(res.base, 0);
 }
 
-static void
-test_ends_grow_until_they_meet(void **state) {
+static void test_ends_grow_until_they_meet(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 4 * UNIT, UNIT));
@@ -75,8 +70,7 @@ test_ends_grow_until_they_meet(void **state) {
   gc_reservation_destroy(&res);
 }
 
-static void
-test_impossible_size(void **state) {
+static void test_impossible_size(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_false(gc_reservation_init(&res, SIZE_MAX, SIZE_MAX / 4));
@@ -84,8 +78,7 @@ test_impossible_size(void **state) {
   gc_reservation_destroy(&res);
 }
 
-static void
-test_trim(void **state) {
+static void test_trim(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 64 * UNIT, UNIT));
@@ -100,8 +93,9 @@ test_trim(void **state) {
   assert_int_equal(gc_reservation_trim(&res, 8 * UNIT), 0);
 
   /* The program maps something in the hole; trimming again leaves it.  */
-  void *other = mmap((void *)(res.base + 20 * UNIT), UNIT,
-                     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *other =
+      mmap((void *)(res.base + 20 * UNIT), UNIT, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(other != MAP_FAILED);
   memset(other, 1, UNIT);
   assert_int_equal(gc_reservation_trim(&res, 2 * UNIT), 12 * UNIT);
@@ -116,8 +110,7 @@ test_trim(void **state) {
   gc_reservation_destroy(&res);
 }
 
-static void
-test_trim_keeps_all_of_a_small_range(void **state) {
+static void test_trim_keeps_all_of_a_small_range(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 4 * UNIT, UNIT));
@@ -128,8 +121,7 @@ test_trim_keeps_all_of_a_small_range(void **state) {
   gc_reservation_destroy(&res);
 }
 
-static void
-test_trim_everything(void **state) {
+static void test_trim_everything(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 4 * UNIT, UNIT));
@@ -139,8 +131,7 @@ test_trim_everything(void **state) {
   gc_reservation_destroy(&res);
 }
 
-static void *
-grow_low(void *data) {
+static void *grow_low(void *data) {
   struct gc_reservation *res = data;
   for (uintptr_t n = 0;; n++) {
     void *mem = gc_reservation_extend_low(res, UNIT);
@@ -151,8 +142,7 @@ grow_low(void *data) {
   }
 }
 
-static void *
-grow_high(void *data) {
+static void *grow_high(void *data) {
   struct gc_reservation *res = data;
   for (uintptr_t n = 0;; n++) {
     void *mem = gc_reservation_extend_high(res, UNIT / 4);
@@ -163,8 +153,7 @@ grow_high(void *data) {
   }
 }
 
-static void
-test_threads_share_the_range(void **state) {
+static void test_threads_share_the_range(void **state) {
   (void)state;
   struct gc_reservation res;
   pthread_t threads[4];
@@ -179,16 +168,15 @@ test_threads_share_the_range(void **state) {
   assert_int_equal(gc_reservation_low_top(&res), res.base + low * UNIT);
   assert_int_equal(gc_reservation_high_bottom(&res),
                    res.limit - high * UNIT / 4);
-  assert_true(gc_reservation_high_bottom(&res) - gc_reservation_low_top(&res)
-              < UNIT);
+  assert_true(gc_reservation_high_bottom(&res) - gc_reservation_low_top(&res) <
+              UNIT);
   for (uintptr_t p = res.base; p < gc_reservation_low_top(&res); p += UNIT)
     assert_int_equal(*(uintptr_t *)p, p);
   gc_reservation_destroy(&res);
 }
 
 #ifdef GC_FAULT_INJECTION
-static void
-test_failing_system_calls(void **state) {
+static void test_failing_system_calls(void **state) {
   (void)state;
   struct gc_reservation res;
   gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 1);
@@ -215,19 +203,18 @@ test_failing_system_calls(void **state) {
 }
 #endif
 
-int
-main(void) {
+int main(void) {
   gc_platform_init();
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_geometry),
-    cmocka_unit_test(test_ends_grow_until_they_meet),
-    cmocka_unit_test(test_impossible_size),
-    cmocka_unit_test(test_trim),
-    cmocka_unit_test(test_trim_keeps_all_of_a_small_range),
-    cmocka_unit_test(test_trim_everything),
-    cmocka_unit_test(test_threads_share_the_range),
+      cmocka_unit_test(test_geometry),
+      cmocka_unit_test(test_ends_grow_until_they_meet),
+      cmocka_unit_test(test_impossible_size),
+      cmocka_unit_test(test_trim),
+      cmocka_unit_test(test_trim_keeps_all_of_a_small_range),
+      cmocka_unit_test(test_trim_everything),
+      cmocka_unit_test(test_threads_share_the_range),
 #ifdef GC_FAULT_INJECTION
-    cmocka_unit_test(test_failing_system_calls),
+      cmocka_unit_test(test_failing_system_calls),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* A limit on the address space, set before the heap is made or while it is in
+   use.  Each test runs in a process of its own, since limits cannot be raised
+   again.  */
+
+#include "unit.h"
+
+#include <sys/resource.h>
+
+#include "gc-allocate.h"
+#include "gc-api.h"
+#include "gc-limits.h"
+#include "gc-null-event-listener.h"
+#include "test-types.h"
+
+#define LIMIT ((size_t)192 << 20)
+
+static void limit_address_space(size_t bytes) {
+  struct rlimit limit = {bytes, bytes};
+  if (setrlimit(RLIMIT_AS, &limit) != 0)
+    _exit(3);
+}
+
+static void start(struct gc_heap **heap, struct gc_mutator **mut) {
+  struct gc_options *options = gc_allocate_options();
+  if (!gc_options_parse_and_set_many(options,
+                                     "heap-size-policy=growable,parallelism=1"))
+    _exit(4);
+  if (!gc_init(options, gc_empty_stack_addr(), heap, mut,
+               GC_NULL_EVENT_LISTENER, NULL))
+    _exit(5);
+}
+
+static void *refuse(struct gc_heap *heap, size_t size) {
+  (void)heap;
+  (void)size;
+  return NULL;
+}
+
+/* The heap can be filled, and what does not fit is refused.  */
+static void fill(struct gc_heap *heap, struct gc_mutator *mut) {
+  gc_heap_set_allocation_failure_handler(heap, refuse);
+  for (int i = 0; i < 4096; i++)
+    if (!gc_allocate(mut, 32 << 10, GC_ALLOCATION_TAGGED_POINTERLESS))
+      _exit(6);
+  if (gc_allocate(mut, LIMIT, GC_ALLOCATION_TAGGED_POINTERLESS))
+    _exit(7);
+  if (!gc_allocate(mut, 64, GC_ALLOCATION_TAGGED_POINTERLESS))
+    _exit(8);
+}
+
+static void limited_from_the_start(void *data) {
+  (void)data;
+  struct gc_heap *heap;
+  struct gc_mutator *mut;
+  limit_address_space(LIMIT);
+  start(&heap, &mut);
+  if (!malloc(LIMIT / 8))
+    _exit(9);
+  fill(heap, mut);
+}
+
+static void limited_later(void *data) {
+  (void)data;
+  struct gc_heap *heap;
+  struct gc_mutator *mut;
+  start(&heap, &mut);
+  limit_address_space(LIMIT);
+  gc_heap_respect_limits(heap);
+  if (!malloc(LIMIT / 8))
+    _exit(9);
+  fill(heap, mut);
+}
+
+/* Growth notices the limit too.  */
+static void limited_without_telling(void *data) {
+  (void)data;
+  struct gc_heap *heap;
+  struct gc_mutator *mut;
+  start(&heap, &mut);
+  limit_address_space(LIMIT);
+  gc_heap_set_allocation_failure_handler(heap, refuse);
+  if (gc_allocate(mut, LIMIT, GC_ALLOCATION_TAGGED_POINTERLESS))
+    _exit(7);
+  if (!malloc(LIMIT / 8))
+    _exit(9);
+  fill(heap, mut);
+}
+
+static void check(void (*f)(void *)) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  /* Shadow memory alone is beyond any such limit.  */
+  (void)f;
+  skip();
+#else
+  int status = unit_run_in_child(f, NULL);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
+static void test_limited_from_the_start(void **state) {
+  (void)state;
+  check(limited_from_the_start);
+}
+
+static void test_limited_later(void **state) {
+  (void)state;
+  check(limited_later);
+}
+
+static void test_limited_without_telling(void **state) {
+  (void)state;
+  check(limited_without_telling);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_limited_from_the_start),
+      cmocka_unit_test(test_limited_later),
+      cmocka_unit_test(test_limited_without_telling),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

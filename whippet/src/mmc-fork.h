@@ -43,8 +43,8 @@ static void GC_NEVER_INLINE fork_prepare(void) {
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     pthread_mutex_lock(&heap->lock);
     nofl_space_lock(&heap->space);
-    gc_reservation_lock(&heap->reservation);
     large_space_lock(&heap->large);
+    gc_reservation_lock(&heap->reservation);
     pthread_mutex_lock(&heap->edges_lock);
   }
   /* With the heap's lock held the stop flag is clear.  */
@@ -54,8 +54,8 @@ static void GC_NEVER_INLINE fork_prepare(void) {
 
 static void fork_unlock(struct gc_heap *heap) {
   pthread_mutex_unlock(&heap->edges_lock);
-  large_space_unlock(&heap->large);
   gc_reservation_unlock(&heap->reservation);
+  large_space_unlock(&heap->large);
   nofl_space_unlock(&heap->space);
 }
 

@@ -4,7 +4,7 @@
    Locks, outermost first:
      heaps_lock (process)   list of heaps, for fork
      heap->lock             one collection, attachment or resize at a time
-     space lock, then the reservation's; large space lock
+     nofl space lock, large space lock, the reservation's lock
 
    A running mutator never blocks on heap->lock: it becomes inactive first
    (mmc-stop.h).  */

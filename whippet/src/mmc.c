@@ -711,6 +711,13 @@ void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
                        struct gc_ref key, struct gc_ref value) {
   mutator_enter_library(mut);
   gc_ephemeron_init_internal(mut->heap, ephemeron, key, value);
+#if GC_GENERATIONAL
+  /* A thread that was parked since the allocation may hold an ephemeron that
+     is old by now.  */
+  struct gc_ref ref = gc_ref_from_heap_object(ephemeron);
+  mutator_write_barrier(mut, ref, gc_ephemeron_key_edge(ephemeron), key);
+  mutator_write_barrier(mut, ref, gc_ephemeron_value_edge(ephemeron), value);
+#endif
   mutator_leave_library(mut);
 }
 

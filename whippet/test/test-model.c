@@ -131,7 +131,7 @@ choose_stress(struct world *w, const struct settings *settings) {
     setenv("GC_MMC_STRESS", settings->stress, 1);
     return;
   }
-  add_switch(w, buf, sizeof(buf), "collect-every", 2, 60);
+  add_switch(w, buf, sizeof(buf), "collect-every", 2, 300);
   add_switch(w, buf, sizeof(buf), "compact", 2, 1);
   add_switch(w, buf, sizeof(buf), "random-kind", 2, 1);
   add_switch(w, buf, sizeof(buf), "poison", 2, 1);
@@ -164,10 +164,14 @@ struct run {
   struct world *world;
 };
 
+/* When to stop in the middle of a run; 0: never.  */
+static time_t deadline;
+
 static void
 world_run(struct run *run) {
   struct world *w = run->world;
-  while (w->ops < run->settings->ops)
+  while (w->ops < run->settings->ops
+         && !(deadline && w->ops % 16 == 0 && time(NULL) >= deadline))
     world_step(w);
   op_full_check(w);
 }
@@ -290,12 +294,12 @@ run_in_child(const struct settings *settings, uint64_t seed) {
 /* Returns the number of runs that failed.  */
 static unsigned
 run_all(const struct settings *settings) {
-  time_t start = time(NULL);
   unsigned done = 0, failed = 0;
   printf("# seed %llu, %u thread(s), %u operations\n",
          (unsigned long long)settings->seed, settings->threads, settings->ops);
+  deadline = settings->seconds ? time(NULL) + settings->seconds : 0;
   for (; done < settings->runs && failed < 3; done++) {
-    if (settings->seconds && time(NULL) - start >= settings->seconds)
+    if (deadline && time(NULL) >= deadline)
       break;
     uint64_t seed = settings->seed + done;
     if (settings->no_fork)
@@ -313,12 +317,12 @@ run_standard(void) {
   struct settings settings = { .ops = 3000, .threads = 1 };
   settings.seed = (uint64_t)time(NULL) * 1000;
   settings.runs = quick ? 20 : 60;
-  settings.seconds = quick ? 3 : 8;
+  settings.seconds = quick ? 2 : 5;
   printf("1..2\n");
   int failed = run_all(&settings) != 0;
   printf("%s 1 - one thread\n", failed ? "not ok" : "ok");
   settings.threads = 4;
-  settings.runs = quick ? 5 : 15;
+  settings.runs = quick ? 10 : 30;
   settings.ops = 1500;
   int failed_threads = run_all(&settings) != 0;
   printf("%s 2 - four threads\n", failed_threads ? "not ok" : "ok");

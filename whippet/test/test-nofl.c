@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The nofl space: sweeping, evacuation, the life of blocks, return of memory.
+   Looks at internals.  */
+
+#include "../src/mmc.c"
+#include "test-heap.h"
+
+#include <sys/mman.h>
+#include <time.h>
+
+/* Bulk scans of metadata against the obvious loop.  */
+static void
+wide_scans_agree_with_narrow_ones(void **state) {
+  (void)state;
+  uint8_t bytes[200];
+  uint32_t x = 12345;
+  for (int round = 0; round < 2000; round++) {
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+      x = x * 1664525 + 1013904223;
+      bytes[i] = x >> 28 ? 0 : x >> 16;
+    }
+    size_t start = round % 16, limit = sizeof(bytes) - start - round % 13;
+    uint8_t wanted = 1 + round % 7;
+    size_t expected = 0, any = 0;
+    while (expected < limit && (bytes[start + expected] & 7) != wanted)
+      expected++;
+    while (any < limit && !(bytes[start + any] & 7))
+      any++;
+    assert_int_equal(nofl_find_state(bytes + start, limit, wanted), expected);
+    assert_int_equal(nofl_find_any_state(bytes + start, limit), any);
+  }
+}
+
+/* Fill PER_CENT of the heap with boxes linked to a list, then drop every other
+   one: what is free is holes of one granule.  Returns the number of boxes
+   kept.  */
+static size_t __attribute__((noinline))
+make_small_holes(struct test_heap *t, size_t per_cent) {
+  struct nofl_space *space = &t->heap->space;
+  size_t room =
+    space->budget_bytes - space->reserve_blocks * NOFL_BLOCK_SIZE;
+  size_t count = room / 100 * per_cent / sizeof(struct test_box);
+  for (size_t i = 0; i < count; i++) {
+    struct test_box *box = test_make_box(t->mut, i);
+    assert_non_null(box);
+    box->edge = t->root.ref;
+    t->root.ref = box;
+  }
+  size_t kept = 0;
+  for (struct test_box *box = t->root.ref; box; box = box->edge, kept++) {
+    struct test_box *next = box->edge ? ((struct test_box*)box->edge)->edge
+      : NULL;
+    if (next)
+      gc_write_barrier(t->mut, gc_ref_from_heap_object(box), sizeof(*box),
+                       gc_edge(&box->edge), gc_ref_from_heap_object(next));
+    box->edge = next;
+  }
+  return kept;
+}
+
+static size_t
+list_length(struct test_box *box) {
+  size_t length = 0;
+  for (; box; box = box->edge) {
+    assert_int_equal(TEST_TAG_KIND(box->tag), TEST_BOX);
+    length++;
+  }
+  return length;
+}
+
+/* A request that no hole fits: compaction satisfies it.  */
+static void
+compaction_satisfies_what_holes_do_not(void **state) {
+  (void)state;
+  if (!TEST_MOVES)
+    return;
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  size_t kept = make_small_holes(t, 97);
+  struct test_handle list = { NULL, NULL };
+  test_push(t, &list);
+  size_t count = t->heap->space.budget_bytes / 4 / 32;
+  for (size_t i = 0; i < count; i++) {
+    struct test_node *node = test_make_node(t->mut, 1, 1);
+    assert_non_null(node);
+    node->edges[0] = list.ref;
+    list.ref = node;
+  }
+  assert_int_equal(list_length(t->root.ref), kept);
+  test_pop(t, &list);
+  test_heap_finish(t);
+}
+
+/* When nothing can be moved, it fails, and does so in bounded time.  */
+static void
+refused_compaction_ends_in_failure(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=8m", "refuse=1000");
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  size_t kept = make_small_holes(t, 97);
+  struct test_handle list = { NULL, NULL };
+  test_push(t, &list);
+  unsigned failed = 0;
+  for (int i = 0; i < 2000 && !failed; i++) {
+    struct test_node *node = test_make_node(t->mut, 1, 900);
+    failed = !node;
+    if (failed)
+      break;
+    node->edges[0] = list.ref;
+    list.ref = node;
+  }
+  uint64_t before = t->heap->started[GC_COLLECTION_ANY];
+  assert_true(failed);
+  assert_null(test_make_node(t->mut, 0, 900));
+  assert_in_range(t->heap->started[GC_COLLECTION_ANY] - before, 1, 6);
+  assert_int_equal(list_length(t->root.ref), kept);
+  test_pop(t, &list);
+  test_heap_finish(t);
+}
+
+static uint64_t
+nanoseconds(void) {
+  return gc_platform_monotonic_nanoseconds();
+}
+
+static int
+compare_times(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t*)a, y = *(const uint64_t*)b;
+  return x < y ? -1 : x > y;
+}
+
+static size_t
+resident_pages(void *addr, size_t size) {
+  static unsigned char map[1 << 16];
+  size_t pages = size / gc_platform_page_size(), count = 0;
+  assert_in_range(pages, 0, sizeof(map));
+  if (mincore(addr, size, map) != 0)
+    return 0;
+  for (size_t i = 0; i < pages; i++)
+    count += map[i] & 1;
+  return count;
+}
+
+static size_t
+space_resident_pages(struct test_heap *t) {
+  struct nofl_space *space = &t->heap->space;
+  return resident_pages((void*)space->base, space->extent);
+}
+
+/* Collecting an empty heap again and again neither touches its memory, nor
+   counts it as allocated, nor uses up the free blocks.  */
+static void
+empty_heap_stays_untouched(void **state) {
+  (void)state;
+  enum { N = 200 };
+  struct test_heap *t = test_heap_make("heap-size=64m", NULL);
+  uint64_t times[N];
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t resident = space_resident_pages(t);
+  uint64_t counter = gc_allocation_counter(t->heap);
+  for (int i = 0; i < N; i++) {
+    uint64_t start = nanoseconds();
+    gc_collect(t->mut, i % 2 ? GC_COLLECTION_MAJOR : GC_COLLECTION_COMPACTING);
+    times[i] = nanoseconds() - start;
+  }
+  assert_in_range(space_resident_pages(t), 0, resident + 32);
+  assert_int_equal(gc_allocation_counter(t->heap), counter);
+  assert_in_range(t->heap->space.used_blocks, 0, 4);
+  qsort(times, N, sizeof(times[0]), compare_times);
+  print_message("# collection of an empty heap: median %.1f us, with roots\n",
+                times[N / 2] / 1000.0);
+  assert_in_range(times[N / 2], 0, UINT64_C(50) * 1000 * 1000);
+  test_heap_finish(t);
+}
+
+/* The counter is of bytes handed out.  */
+static void
+allocation_counter_is_exact_after_collections(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=16m", NULL);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  uint64_t before = gc_allocation_counter(t->heap);
+  for (int i = 0; i < 1000; i++) {
+    test_make_node(t->mut, 0, 6); /* 64 bytes */
+    if (i % 100 == 99)
+      gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  }
+  assert_int_equal(gc_allocation_counter(t->heap) - before, 64000);
+  test_make_bytes(t->mut, 100000);
+  uint64_t large = gc_allocation_counter(t->heap) - before - 64000;
+  assert_in_range(large, 100000, 100000 + 65536);
+  test_heap_finish(t);
+}
+
+static void
+count_survivors(struct nofl_space *space, struct nofl_block *block,
+                void *data) {
+  (void)space;
+  if (!nofl_block_is_empty(block))
+    *(size_t*)data += nofl_block_survivors(block);
+}
+
+/* Blocks that a compaction has filled are not thought to be empty by the next
+   one.  */
+static void
+targets_count_as_full(void **state) {
+  (void)state;
+  if (!TEST_MOVES)
+    return;
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  test_make_table(t->mut, &t->root, 60000);
+  for (uint32_t i = 0; i < 60000; i++)
+    if (i % 3)
+      ((struct test_node*)t->root.ref)->edges[i] = NULL;
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  for (int i = 0; i < 4; i++) {
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    nofl_space_finish_sweeping(&t->heap->space);
+    size_t survivors = 0;
+    nofl_visit_blocks(&t->heap->space, count_survivors, &survivors);
+    assert_in_range(survivors, 20000, 24000);
+    assert_in_range(t->heap->space.used_blocks, 5, 10);
+  }
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
+static void
+check_no_candidate(struct nofl_space *space, struct nofl_block *block,
+                   void *data) {
+  (void)space; (void)data;
+  assert_int_equal(block->flags & NOFL_BLOCK_EVACUATE, 0);
+}
+
+/* No block stays marked as a candidate, whatever became of it.  */
+static void
+candidates_are_forgotten(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+  test_make_table(t->mut, &t->root, 20000);
+  test_make_garbage(t->mut, 4 << 20);
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  nofl_visit_blocks(&t->heap->space, check_no_candidate, NULL);
+  t->root.ref = NULL;
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  nofl_visit_blocks(&t->heap->space, check_no_candidate, NULL);
+  test_heap_finish(t);
+}
+
+/* Two workers that reach the same objects move each once.  */
+static void
+objects_are_moved_once(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=64m,parallelism=4",
+                                       "verify,compact,refuse=300");
+  enum { N = 3000 };
+  struct test_handle shared = { NULL, NULL };
+  test_push(t, &shared);
+  test_make_table(t->mut, &shared, N);
+  t->root.ref = test_make_node(t->mut, N, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *node = test_make_node(t->mut, 40, 0);
+    test_store(t->mut, t->root.ref, i, node);
+    struct test_node *table = shared.ref;
+    for (uint32_t j = 0; j < 40; j++)
+      node->edges[j] = table->edges[(i + j * 7) % N];
+  }
+  for (int round = 0; round < 12; round++) {
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    test_check_table(&shared);
+    for (uint32_t i = 0; i < N; i++) {
+      struct test_node *node = ((struct test_node*)t->root.ref)->edges[i];
+      struct test_node *table = shared.ref;
+      for (uint32_t j = 0; j < 40; j++)
+        assert_ptr_equal(node->edges[j], table->edges[(i + j * 7) % N]);
+    }
+  }
+  test_pop(t, &shared);
+  test_heap_finish(t);
+}
+
+/* What a peak has left is given back after some ticks, not at once.  */
+static void
+memory_returns_to_the_system(void **state) {
+  (void)state;
+  struct test_heap *t =
+    test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+  test_make_table(t->mut, &t->root, 300000);
+  size_t peak = space_resident_pages(t);
+  t->root.ref = NULL;
+  test_make_garbage(t->mut, 1 << 16);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  if (!TEST_EXACT)
+    return;
+  assert_true(t->heap->space.empty.count > 0);
+  uint64_t counter = 0;
+  for (int i = 0; i < 8; i++)
+    heap_tick(t->heap, &counter);
+  assert_int_equal(t->heap->space.empty.count, 0);
+  assert_int_equal(large_space_quarantined_bytes(&t->heap->large), 0);
+  assert_true(space_resident_pages(t) < peak / 4);
+  /* And it can be used again.  */
+  test_make_table(t->mut, &t->root, 300000);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
+/* Recycled memory is zero, with free memory overwritten.  */
+static void
+recycled_memory_is_zero(void **state) {
+  (void)state;
+  static const size_t sizes[] = { 8, 16, 24, 64, 1000, 8192, 8200, 70000 };
+  struct test_heap *t = test_heap_make("heap-size=4m", "poison");
+  for (int i = 0; i < 20000; i++) {
+    size_t size = sizes[i % (i % 64 ? 5 : 8)];
+    char *bytes = gc_allocate(t->mut, size, GC_ALLOCATION_UNTAGGED_POINTERLESS);
+    for (size_t j = 0; j < size; j++)
+      if (bytes[j])
+        fail_msg("byte %zu of %zu is not zero", j, size);
+    memset(bytes, 0x55, size);
+  }
+  test_heap_finish(t);
+}
+
+static void
+random_lifetimes_fit(void **state) {
+  (void)state;
+  /* A mark-and-sweep life with half of everything surviving stays bounded.  */
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  test_failures = 0;
+  t->root.ref = test_make_node(t->mut, 20000, 0);
+  uint32_t x = 1;
+  for (int i = 0; i < 200000; i++) {
+    x = x * 1664525 + 1013904223;
+    struct test_node *node = test_make_node(t->mut, 0, 1 + (x >> 20) % 60);
+    test_store(t->mut, t->root.ref, (x >> 8) % 20000, node);
+  }
+  assert_int_equal(test_failures, 0);
+  test_heap_finish(t);
+}
+
+int
+main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(wide_scans_agree_with_narrow_ones),
+    cmocka_unit_test(compaction_satisfies_what_holes_do_not),
+    cmocka_unit_test(refused_compaction_ends_in_failure),
+    cmocka_unit_test(empty_heap_stays_untouched),
+    cmocka_unit_test(allocation_counter_is_exact_after_collections),
+    cmocka_unit_test(targets_count_as_full),
+    cmocka_unit_test(candidates_are_forgotten),
+    cmocka_unit_test(objects_are_moved_once),
+    cmocka_unit_test(memory_returns_to_the_system),
+    cmocka_unit_test(recycled_memory_is_zero),
+    cmocka_unit_test(random_lifetimes_fit),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -169,8 +169,11 @@ static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
    to allocate in.  */
 static size_t heap_least_size(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
+  nofl_space_lock(space);
   size_t blocks = space->used_blocks + space->reserve_blocks + 4;
-  return heap_budget_to_size(blocks * NOFL_BLOCK_SIZE + space->large_bytes);
+  size_t bytes = blocks * NOFL_BLOCK_SIZE + space->large_bytes;
+  nofl_space_unlock(space);
+  return heap_budget_to_size(bytes);
 }
 
 /* At the end of a collection, world stopped.  */

@@ -13,20 +13,22 @@
 
 enum ticker_state { TICKER_IDLE, TICKER_KICKED, TICKER_SHUTDOWN };
 
-/* One tick.  Returns nonzero if another one is worth while.  */
+/* One tick.  Returns nonzero if another one is worth while.  Not during a
+   collection, which moves blocks from list to list without the space's lock.  */
 static int heap_tick(struct gc_heap *heap, uint64_t *counter) {
+  if (pthread_mutex_trylock(&heap->lock) != 0)
+    return 1;
   size_t resident = nofl_space_age_empty_blocks(&heap->space, 0);
   large_space_age(&heap->large);
   size_t quarantined = large_space_quarantined_bytes(&heap->large);
   uint64_t now = heap_allocation_counter(heap);
   int active = now != *counter;
   *counter = now;
-  if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE &&
-      pthread_mutex_trylock(&heap->lock) == 0) {
+  if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE) {
     heap_update_rates(heap, 0, 0);
     heap_apply_sizing_policy(heap);
-    heap_unlock(heap);
   }
+  heap_unlock(heap);
   return resident || quarantined || active;
 }
 

@@ -307,6 +307,36 @@ memory_returns_to_the_system(void **state) {
   test_heap_finish(t);
 }
 
+static void*
+tick_all_the_time(void *data) {
+  struct test_heap *t = data;
+  uint64_t counter = 0;
+  while (!gc_atomic_load(&t->root.next))
+    heap_tick(t->heap, &counter);
+  return NULL;
+}
+
+/* Memory ages while the world is stopped, too.  */
+static void
+ticks_do_not_disturb_collections(void **state) {
+  (void)state;
+  struct test_heap *t =
+    test_heap_make("heap-size-policy=adaptive,heap-size=8m", "verify");
+  struct test_heap ticker = { .heap = t->heap };
+  pthread_t thread;
+  assert_int_equal(0, pthread_create(&thread, NULL, tick_all_the_time,
+                                     &ticker));
+  for (int i = 0; i < 100; i++) {
+    test_make_table(t->mut, &t->root, 5000);
+    test_make_garbage(t->mut, 1 << 20);
+    gc_collect(t->mut, GC_COLLECTION_MINOR + i % 3);
+    test_check_table(&t->root);
+  }
+  gc_atomic_store(&ticker.root.next, &t->root);
+  pthread_join(thread, NULL);
+  test_heap_finish(t);
+}
+
 /* Recycled memory is zero, with free memory overwritten.  */
 static void
 recycled_memory_is_zero(void **state) {
@@ -354,6 +384,7 @@ main(void) {
     cmocka_unit_test(candidates_are_forgotten),
     cmocka_unit_test(objects_are_moved_once),
     cmocka_unit_test(memory_returns_to_the_system),
+    cmocka_unit_test(ticks_do_not_disturb_collections),
     cmocka_unit_test(recycled_memory_is_zero),
     cmocka_unit_test(random_lifetimes_fit),
   };

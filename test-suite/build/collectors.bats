@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154
 # Names of collectors, and what configure says to them.
 
 load helper

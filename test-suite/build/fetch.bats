@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154
 # Fetching and verifying, against package mirrors and a GNU mirror made of files.
 
 load helper

@@ -9,10 +9,11 @@ root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 load_pin "$root"
 
 # The variant that ./check built and tests.
+# shellcheck disable=SC2034
 built=${GUILE_WHIPPET_TEST_BUILD:-$root/build/bdw}
 
 # The real downloads, which the build has fetched before any test runs.
-real_cache=$(default_cache)
+real_cache=${GUILE_WHIPPET_TEST_CACHE:-$(default_cache)}
 
 # No test may touch the user's cache or the network: an empty cache, no package
 # mirror, and a GNU mirror that is not there.

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Fork in the middle of what other threads do: the child has a heap that is
+   whole, with one mutator; the parent notices nothing.  */
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test-heap.h"
+
+enum { THREADS = 3 };
+
+struct busy_thread {
+  struct gc_heap *heap;
+  int stop;
+};
+
+static void*
+busy_attached(struct gc_stack_addr base, void *data) {
+  struct busy_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  struct test_handle table = { NULL, NULL };
+  struct gc_mutator_roots roots = { .handles = &table };
+  gc_mutator_set_roots(mut, &roots);
+  while (!__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
+    test_make_table(mut, &table, 500);
+    test_make_bytes(mut, 20000);
+    for (int i = 0; i < 200; i++)
+      test_store(mut, table.ref, i, test_make_box(mut, i));
+    gc_deactivate(mut);
+    gc_reactivate(mut);
+    test_check_table(&table);
+  }
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void*
+busy_main(void *data) {
+  return gc_call_with_stack_addr(busy_attached, data);
+}
+
+static void*
+join_busy(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  for (int i = 0; i < THREADS; i++)
+    pthread_join(((pthread_t*)data)[i], NULL);
+  return NULL;
+}
+
+static void
+live_in_child(struct test_heap *t) {
+  for (int i = 0; i < 3; i++) {
+    gc_collect(t->mut, GC_COLLECTION_MINOR + i);
+    test_check_table(&t->root);
+    test_make_garbage(t->mut, 3 << 20);
+    for (int j = 0; j < 1000; j++)
+      test_store(t->mut, t->root.ref, j, test_make_box(t->mut, j));
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  test_check_table(&t->root);
+  if (!gc_init_for_thread(gc_empty_stack_addr(), t->heap))
+    _exit(2);
+  _exit(0);
+}
+
+static void
+children_have_a_whole_heap(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size-policy=growable,heap-size=8m,"
+                                       "maximum-heap-size=48m,parallelism=3",
+                                       "verify");
+  int forks = getenv("GC_TEST_QUICK") ? 10 : 40;
+  struct busy_thread busy = { t->heap, 0 };
+  pthread_t threads[THREADS];
+  test_make_table(t->mut, &t->root, 2000);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, busy_main, &busy), 0);
+  for (int i = 0; i < forks; i++) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+      alarm(60);
+      live_in_child(t);
+    }
+    test_make_garbage(t->mut, 1 << 20);
+    int status;
+    gc_deactivate(t->mut);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    gc_reactivate(t->mut);
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+      fail_msg("child %d: %s %d", i, WIFSIGNALED(status) ? "signal" : "status",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    test_check_table(&t->root);
+  }
+  __atomic_store_n(&busy.stop, 1, __ATOMIC_RELAXED);
+  gc_deactivate_for_call(t->mut, join_busy, threads);
+  test_heap_finish(t);
+}
+
+/* A fork from a thread that is no mutator, or an inactive one.  */
+static void*
+fork_foreign(void *data) {
+  (void)data;
+  pid_t pid = fork();
+  if (pid == 0)
+    _exit(0);
+  int status;
+  return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? data : NULL;
+}
+
+static void*
+run_foreign_fork(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_t thread;
+  void *ret;
+  assert_int_equal(pthread_create(&thread, NULL, fork_foreign, data), 0);
+  pthread_join(thread, &ret);
+  assert_ptr_equal(ret, data);
+  return fork_foreign(data);
+}
+
+static void
+other_threads_may_fork(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=4m", NULL);
+  assert_ptr_equal(gc_deactivate_for_call(t->mut, run_foreign_fork, t), t);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  test_heap_finish(t);
+}
+
+int
+main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(other_threads_may_fork),
+    cmocka_unit_test(children_have_a_whole_heap),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

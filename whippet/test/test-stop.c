@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Stopping: mutators that are blocked in the system, spin or sleep in foreign
+   code do not keep a collection waiting when the two-step stop is enabled, and
+   lose nothing.  The states of a mutator's life, in pairs.
+
+   The argument of the program is the number of stops; default 600.  */
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gc-preempt.h"
+#include "test-heap.h"
+
+static unsigned long stops = 600;
+
+static __thread volatile sig_atomic_t in_foreign_code;
+
+static int
+may_park(uintptr_t pc, void *ucontext, void *data) {
+  (void)pc; (void)ucontext; (void)data;
+  return in_foreign_code;
+}
+
+enum { SLOW_THREADS = 3, LIST_LENGTH = 200 };
+
+struct slow_thread {
+  struct gc_heap *heap;
+  void (*foreign)(struct slow_thread *self);
+  int pipe[2];
+  int ready, stop;
+  uint64_t laps, bad;
+};
+
+static void
+read_forever(struct slow_thread *self) {
+  char byte;
+  while (read(self->pipe[0], &byte, 1) < 0 && errno == EINTR)
+    continue;
+}
+
+static void
+spin_for_long(struct slow_thread *self) {
+  for (volatile int i = 0; i < 20000000
+         && !__atomic_load_n(&self->stop, __ATOMIC_RELAXED); i++)
+    continue;
+}
+
+static void
+sleep_for_long(struct slow_thread *self) {
+  struct timespec pause = { 0, 30 * 1000 * 1000 };
+  (void)self;
+  while (nanosleep(&pause, &pause) < 0 && errno == EINTR)
+    continue;
+}
+
+/* One lap: a fresh list, held by a local variable only, must be whole after a
+   stay in foreign code.  */
+static void
+slow_lap(struct slow_thread *self, struct gc_mutator *mut) {
+  struct test_box *list = NULL;
+  for (int i = 0; i < LIST_LENGTH; i++) {
+    struct test_box *box = test_make_box(mut, i);
+    box->edge = list;
+    list = box;
+  }
+  in_foreign_code = 1;
+  __atomic_store_n(&self->ready, 1, __ATOMIC_RELEASE);
+  self->foreign(self);
+  in_foreign_code = 0;
+  int length = 0;
+  for (; list; list = list->edge, length++)
+    if (list->tag != TEST_TAG(TEST_BOX, LIST_LENGTH - 1 - length))
+      self->bad++;
+  if (length != LIST_LENGTH)
+    self->bad++;
+  self->laps++;
+  gc_safepoint(mut);
+}
+
+static void*
+slow_attached(struct gc_stack_addr base, void *data) {
+  struct slow_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE))
+    slow_lap(self, mut);
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void*
+slow_main(void *data) {
+  return gc_call_with_stack_addr(slow_attached, data);
+}
+
+static uint64_t
+nanoseconds(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* From the request to stop until all have stopped.  */
+static uint64_t stop_requested, longest_stop, total_stop;
+
+static void
+record_request(void *data) {
+  (void)data;
+  stop_requested = nanoseconds();
+}
+
+static void
+record_stopped(void *data) {
+  (void)data;
+  uint64_t elapsed = nanoseconds() - stop_requested;
+  total_stop += elapsed;
+  if (elapsed > longest_stop)
+    longest_stop = elapsed;
+}
+
+static struct test_heap*
+make_preemptible_heap(void) {
+  struct test_heap *t = calloc(1, sizeof(*t));
+  struct gc_options *options = gc_allocate_options();
+  struct gc_event_listener listener = GC_NULL_EVENT_LISTENER;
+  listener.requesting_stop = record_request;
+  listener.mutators_stopped = record_stopped;
+  gc_options_parse_and_set_many(options, "heap-size=32m");
+  assert_true(gc_init(options, gc_empty_stack_addr(), &t->heap, &t->mut,
+                      listener, NULL));
+  t->roots.handles = &t->root;
+  gc_mutator_set_roots(t->mut, &t->roots);
+  assert_int_equal(gc_heap_enable_preemption(t->heap, 0, 200, may_park, NULL),
+                   GC_CONSERVATIVE_ROOTS);
+  assert_int_equal(gc_preemption_signal(t->heap) != 0, GC_CONSERVATIVE_ROOTS);
+  return t;
+}
+
+static void
+finish_slow_threads(struct slow_thread *slow, pthread_t *threads) {
+  for (int i = 0; i < SLOW_THREADS; i++)
+    __atomic_store_n(&slow[i].stop, 1, __ATOMIC_RELEASE);
+  for (int i = 0; i < SLOW_THREADS; i++) {
+    assert_int_equal(write(slow[i].pipe[1], "x", 1), 1);
+    pthread_join(threads[i], NULL);
+  }
+}
+
+static void*
+finish_slow_threads_inactive(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  void **args = data;
+  finish_slow_threads(args[0], args[1]);
+  return NULL;
+}
+
+static void
+slow_mutators_are_stopped(void **state) {
+  (void)state;
+  struct test_heap *t = make_preemptible_heap();
+  if (!GC_CONSERVATIVE_ROOTS) {
+    test_heap_finish(t);
+    return;
+  }
+  void (*const foreign[])(struct slow_thread*) = {
+    read_forever, spin_for_long, sleep_for_long
+  };
+  static struct slow_thread slow[SLOW_THREADS];
+  pthread_t threads[SLOW_THREADS];
+  for (int i = 0; i < SLOW_THREADS; i++) {
+    slow[i].heap = t->heap;
+    slow[i].foreign = foreign[i];
+    assert_int_equal(pipe(slow[i].pipe), 0);
+    assert_int_equal(pthread_create(&threads[i], NULL, slow_main, &slow[i]),
+                     0);
+  }
+  test_make_table(t->mut, &t->root, 2000);
+  for (unsigned long i = 0; i < stops; i++) {
+    gc_collect(t->mut, GC_COLLECTION_MINOR + i % 3);
+    if (i % 16 == 15)
+      assert_int_equal(write(slow[0].pipe[1], "x", 1), 1);
+    test_make_garbage(t->mut, 10000);
+  }
+  test_check_table(&t->root);
+  void *args[] = { slow, threads };
+  gc_deactivate_for_call(t->mut, finish_slow_threads_inactive, args);
+  for (int i = 0; i < SLOW_THREADS; i++) {
+    assert_int_equal(slow[i].bad, 0);
+    assert_true(slow[i].laps > 0);
+  }
+  print_message("# %lu stops: mean %.2f ms, longest %.2f ms\n", stops,
+                total_stop / 1e6 / stops, longest_stop / 1e6);
+  /* The bound of 20 ms is for a machine that has nothing else to do.  */
+  assert_true(total_stop / stops < UINT64_C(1000000000));
+  test_heap_finish(t);
+}
+
+/* Each pair of what may happen to two mutators at the same time.  */
+
+enum life {
+  LIFE_ALLOCATE, LIFE_SAFEPOINT, LIFE_INACTIVE, LIFE_EXIT, LIFE_EXIT_INACTIVE,
+  LIFE_REACTIVATE, LIFE_COLLECT, LIVES
+};
+
+struct liver {
+  struct gc_heap *heap;
+  enum life life;
+};
+
+static void*
+allocate_some(struct gc_mutator *mut, void *data) {
+  test_make_garbage(mut, 20000);
+  return data;
+}
+
+static void*
+reactivate_some(struct gc_mutator *mut, void *data) {
+  return gc_reactivate_for_call(mut, allocate_some, data);
+}
+
+static void*
+live_attached(struct gc_stack_addr base, void *data) {
+  struct liver *liver = data;
+  for (int i = 0; i < 20; i++) {
+    struct gc_mutator *mut = gc_init_for_thread(base, liver->heap);
+    switch (liver->life) {
+    case LIFE_ALLOCATE:
+      test_make_garbage(mut, 50000);
+      break;
+    case LIFE_SAFEPOINT:
+      for (int j = 0; j < 1000; j++)
+        gc_safepoint(mut);
+      break;
+    case LIFE_INACTIVE:
+      gc_deactivate(mut);
+      gc_reactivate(mut);
+      test_make_garbage(mut, 1000);
+      break;
+    case LIFE_EXIT_INACTIVE:
+      test_make_garbage(mut, 1000);
+      gc_deactivate(mut);
+      break;
+    case LIFE_REACTIVATE:
+      if (gc_deactivate_for_call(mut, reactivate_some, data) != data)
+        abort();
+      break;
+    case LIFE_COLLECT:
+      gc_collect(mut, GC_COLLECTION_ANY);
+      break;
+    default:
+      break;
+    }
+    gc_finish_for_thread(mut);
+  }
+  return NULL;
+}
+
+static void*
+live(void *data) {
+  return gc_call_with_stack_addr(live_attached, data);
+}
+
+static void*
+join_both(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_t *threads = data;
+  pthread_join(threads[0], NULL);
+  pthread_join(threads[1], NULL);
+  return NULL;
+}
+
+static void
+all_pairs_of_states(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=4m", "verify");
+  test_make_table(t->mut, &t->root, 100);
+  for (int a = 0; a < LIVES; a++)
+    for (int b = a; b < LIVES; b++) {
+      struct liver livers[2] = { { t->heap, a }, { t->heap, b } };
+      pthread_t threads[2];
+      for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, live, &livers[i]),
+                         0);
+      for (int i = 0; i < 3; i++)
+        gc_collect(t->mut, GC_COLLECTION_MAJOR);
+      gc_deactivate_for_call(t->mut, join_both, threads);
+      test_check_table(&t->root);
+    }
+  test_heap_finish(t);
+}
+
+int
+main(int argc, char **argv) {
+  if (argc > 1)
+    stops = strtoul(argv[1], NULL, 0);
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(slow_mutators_are_stopped),
+    cmocka_unit_test(all_pairs_of_states),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -270,7 +270,7 @@ make_gnu () {
   fetch source > /dev/null 2>&1 3>&- & pid=$!
   # As soon as it holds the lock it is at work.
   until [ -e "$GUILE_WHIPPET_CACHE/lock-source" ]; do
-    kill -0 "$pid"
+    kill -0 "$pid"; sleep 0.2
   done
   kill -KILL "$pid"
   wait "$pid" || true

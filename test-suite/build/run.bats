@@ -124,7 +124,7 @@ EOF
   run_it --no-auto-compile "$root/examples/web-server.scm" --port=0 --requests=4 \
     > "$BATS_TEST_TMPDIR/out" 2>&1 3>&- & pid=$!
   until grep -q 'listening on port' "$BATS_TEST_TMPDIR/out"; do
-    kill -0 "$pid"
+    kill -0 "$pid"; sleep 0.2
   done
   url=http://127.0.0.1:$(sed 's/.*port //' "$BATS_TEST_TMPDIR/out")
   [ "$(curl -s -X POST -d 'buy milk' "$url/notes")" = 1 ]

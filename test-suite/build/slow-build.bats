@@ -33,7 +33,7 @@ compiled () { grep -cE "^  (BOOTSTRAP.*)?$1 " "$b/logs/$2"; }
 make_until () {
   setsid make -C "$b" > "$BATS_FILE_TMPDIR/make.log" 2>&1 3>&- & pid=$!
   until [ "$(find "$GUILE_WHIPPET_CACHE/work" -name 'libguile_3.0_la-*.lo' 2>/dev/null | wc -l)" -ge "$1" ]; do
-    kill -0 "$pid"
+    kill -0 "$pid"; sleep 0.2
   done
 }
 

@@ -218,7 +218,21 @@ static inline uint8_t nofl_next_mark(uint8_t mark) {
 
 #define NOFL_BROADCAST(byte) ((uint64_t)0x0101010101010101 * (byte))
 
-static inline uint64_t nofl_load_word(const uint8_t *bytes) {
+/* For reads of metadata that others may be writing to: words of which only bits
+   are used that cannot change, and conservative resolution, which checks what
+   it has found.  Thread sanitizers cannot know.  */
+#if defined(__SANITIZE_THREAD__)
+#define NOFL_MAY_RACE __attribute__((noinline, no_sanitize("thread")))
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NOFL_MAY_RACE __attribute__((noinline, no_sanitize("thread")))
+#endif
+#endif
+#ifndef NOFL_MAY_RACE
+#define NOFL_MAY_RACE
+#endif
+
+static inline NOFL_MAY_RACE uint64_t nofl_load_word(const uint8_t *bytes) {
   uint64_t word;
   __builtin_memcpy(&word, bytes, sizeof(word));
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__

@@ -180,7 +180,8 @@ static inline int nofl_edge_is_live(struct nofl_space *space,
 
 /* First granule, as an index into META, of the object that contains granule
    G, or -1 if that granule is free.  META describes one block.  */
-static inline ptrdiff_t nofl_object_start(const uint8_t *meta, size_t g) {
+static inline NOFL_MAY_RACE ptrdiff_t nofl_object_start(const uint8_t *meta,
+                                                        size_t g) {
   ptrdiff_t i = g;
   if (meta[i] & NOFL_STATE_MASK)
     return i;
@@ -211,9 +212,9 @@ static int nofl_state_is_live_object(const struct nofl_space *space,
 
 /* The object that the bit pattern ADDR, which lies in the space's range, may
    denote, or 0.  */
-static uintptr_t nofl_resolve_conservative(struct nofl_space *space,
-                                           uintptr_t addr,
-                                           int possibly_interior) {
+static NOFL_MAY_RACE uintptr_t
+nofl_resolve_conservative(struct nofl_space *space, uintptr_t addr,
+                          int possibly_interior) {
   if (nofl_block_index(addr) < NOFL_META_BLOCKS_PER_SLAB)
     return 0;
   const struct nofl_block *block = nofl_block_of(addr);

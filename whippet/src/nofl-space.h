@@ -116,7 +116,8 @@ static inline void nofl_list_push(struct nofl_list *list,
                                   struct nofl_block *block) {
   GC_ASSERT(!block->next);
   block->next = list->head;
-  list->head = block;
+  /* Relaxed: peeked at without the lock.  */
+  gc_atomic_store_relaxed(&list->head, block);
   list->count++;
 }
 
@@ -141,7 +142,7 @@ nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
     if (gc_atomic_cmpxchg_weak(loc, &head, next)) {
       gc_atomic_store_relaxed(&head->next, (struct nofl_block *)NULL);
       GC_ASSERT(head->place == NOFL_PLACE_TO_SWEEP);
-      head->place = NOFL_PLACE_OWNED;
+      gc_atomic_store_relaxed(&head->place, NOFL_PLACE_OWNED);
       return head;
     }
   }
@@ -307,7 +308,7 @@ static struct nofl_block *nofl_space_take_partly_full(struct nofl_space *space,
     block = *prev;
   }
   if (block) {
-    *prev = block->next;
+    gc_atomic_store_relaxed(prev, block->next);
     block->next = NULL;
     space->partly_full[class].count--;
     block->place = NOFL_PLACE_OWNED;

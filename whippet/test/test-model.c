@@ -233,6 +233,7 @@ run_once(const struct settings *settings, uint64_t seed) {
     abort();
   gc_heap_set_allocation_failure_handler(heap, allocation_failed);
   gc_heap_set_extern_space(heap, &extern_space);
+  memset(&model_heap_roots, 0, sizeof(model_heap_roots));
   model_worlds = worlds;
   model_world_count = settings->threads;
   for (unsigned i = 0; i < settings->threads; i++) {

@@ -146,6 +146,21 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
   [ "$status" = 0 ]
 }
 
+@test "two builds at once: the second waits and says so" {
+  configured "$BATS_TEST_TMPDIR/b" bdw none
+  mkdir -p "$BATS_TEST_TMPDIR/b/state"
+  exec 7> "$BATS_TEST_TMPDIR/b/state/lock"
+  flock 7
+  tree > "$BATS_TEST_TMPDIR/out" 2>&1 3>&- 7>&- & pid=$!
+  until grep -q 'another build is working here .*waiting' "$BATS_TEST_TMPDIR/out"; do
+    kill -0 "$pid"; sleep 0.2
+  done
+  [ ! -e "$BATS_TEST_TMPDIR/b/src" ]
+  exec 7>&-
+  wait "$pid"
+  [ -f "$BATS_TEST_TMPDIR/b/src/libguile/gc.c" ]
+}
+
 teardown () {
   if mountpoint -q "$BATS_TEST_TMPDIR/b" 2>/dev/null; then umount "$BATS_TEST_TMPDIR/b"; fi
   chmod -R u+w "$BATS_TEST_TMPDIR"

@@ -376,6 +376,17 @@ op_ephemeron_cascade(struct world *w) {
   }
 }
 
+/* Something becomes reachable again that was not, and with it perhaps objects
+   whose finalizers have fired already.  After world_compute_reachability.  */
+static void
+world_note_resurrection(struct world *w) {
+  for (int i = 0; i < MODEL_FINALIZERS; i++) {
+    struct shadow_finalizer *f = &w->finalizers[i];
+    if (f->active && !shadow_is_reached(w, f->object, LEVEL_STRONG))
+      f->may_have_fired = 1;
+  }
+}
+
 /* Look an ephemeron up, and take its key or value as a root.  */
 static void
 world_use_ephemeron(struct world *w, struct gc_ephemeron *e,
@@ -394,6 +405,9 @@ world_use_ephemeron(struct world *w, struct gc_ephemeron *e,
     model_check_contents(w, key, k);
   if (v)
     model_check_contents(w, value, v);
+  world_compute_reachability(w);
+  if (!shadow_is_reached(w, (uintptr_t)k, LEVEL_STRONG))
+    world_note_resurrection(w);
   if (k && model_one_in(w, 3))
     world_set_slot(w, world_random_slot(w), key, k);
   if (v && model_one_in(w, 3))
@@ -497,11 +511,7 @@ world_finalize(struct world *w, struct gc_finalizer *f) {
   if (!model_one_in(w, 3))
     return;
   world_set_slot(w, world_random_slot(w), ref, object);
-  for (int i = 0; i < MODEL_FINALIZERS; i++) {
-    struct shadow_finalizer *other = &w->finalizers[i];
-    if (other->active && !shadow_is_reached(w, other->object, LEVEL_STRONG))
-      other->may_have_fired = 1;
-  }
+  world_note_resurrection(w);
 }
 
 /* Hand finalizer F to the world it belongs to.  With the lock held.  */

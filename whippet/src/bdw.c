@@ -135,10 +135,9 @@ static void GC_CALLBACK push_roots(void) {
 /* ---- Allocation ---- */
 
 static void *default_allocation_failure(struct gc_heap *heap, size_t size) {
-  (void)size;
-  fprintf(stderr, "ran out of space, heap size %zu\n",
-          (size_t)GC_get_heap_size());
   (void)heap;
+  (void)size;
+  fprintf(stderr, "ran out of space, heap size %zu\n", GC_get_heap_size());
   GC_CRASH();
 }
 
@@ -152,9 +151,8 @@ static void *allocate_small_many(struct gc_mutator *mut, size_t bytes,
   return gc_allocate_small_fast_freelist(mut, bytes, kind);
 }
 
-void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
-                       enum gc_allocation_kind kind) {
-  GC_ASSERT(bytes != 0);
+static void *allocate(struct gc_mutator *mut, size_t bytes,
+                      enum gc_allocation_kind kind) {
   void *obj = NULL;
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
@@ -173,6 +171,20 @@ void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
   default:
     GC_CRASH();
   }
+  return obj;
+}
+
+/* Having failed to grow its heap, the collector does not always collect before
+   it fails again.  */
+
+void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
+                       enum gc_allocation_kind kind) {
+  GC_ASSERT(bytes != 0);
+  void *obj = allocate(mut, bytes, kind);
+  if (GC_UNLIKELY(!obj)) {
+    GC_gcollect();
+    obj = allocate(mut, bytes, kind);
+  }
   if (GC_UNLIKELY(!obj))
     return mut->heap->allocation_failure(mut->heap, bytes);
   return obj;
@@ -180,6 +192,10 @@ void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
 
 static void *allocate_of_kind(struct gc_mutator *mut, size_t bytes, int kind) {
   void *obj = GC_generic_malloc(bytes, kind);
+  if (GC_UNLIKELY(!obj)) {
+    GC_gcollect();
+    obj = GC_generic_malloc(bytes, kind);
+  }
   if (GC_UNLIKELY(!obj))
     return mut->heap->allocation_failure(mut->heap, bytes);
   return obj;

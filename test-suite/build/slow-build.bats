@@ -32,7 +32,7 @@ compiled () { grep -cE "^  (BOOTSTRAP.*)?$1 " "$b/logs/$2"; }
 # there.  The process is in "pid".
 make_until () {
   setsid make -C "$b" > "$BATS_FILE_TMPDIR/make.log" 2>&1 3>&- & pid=$!
-  until [ "$(find "$GUILE_WHIPPET_CACHE/work" -name 'libguile_3.0_la-*.lo' 2>/dev/null | wc -l)" -ge "$1" ]; do
+  until [ "$(find "$GUILE_WHIPPET_CACHE/builds" -name 'libguile_3.0_la-*.lo' 2>/dev/null | wc -l)" -ge "$1" ]; do
     kill -0 "$pid"; sleep 0.2
   done
 }
@@ -76,10 +76,10 @@ make_until () {
 }
 
 @test "killed with all its processes: no orphan is left, the lock is free" {
-  before=$(find "$GUILE_WHIPPET_CACHE/work" -name 'libguile_3.0_la-*.lo' | wc -l)
+  before=$(find "$GUILE_WHIPPET_CACHE/builds" -name 'libguile_3.0_la-*.lo' | wc -l)
   make_until $((before + 20))
   # What was compiled before the interruption was not compiled again.
-  [ "$(find "$GUILE_WHIPPET_CACHE/work" -name 'libguile_3.0_la-*.lo' | wc -l)" -ge $((before + 20)) ]
+  [ "$(find "$GUILE_WHIPPET_CACHE/builds" -name 'libguile_3.0_la-*.lo' | wc -l)" -ge $((before + 20)) ]
   kill -KILL -- "-$pid"
   wait "$pid" || true
   [ -e "$b/state/making" ]

@@ -66,7 +66,7 @@ EOF
   fails_with 'the header gmp.h \(Debian package libgmp-dev\)'
   # Not needed with Guile's own copy of it.
   run "$root/configure" --with-gc=bdw --enable-mini-gmp CC="$BATS_TEST_TMPDIR/cc"
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "missing programs: all are named at once, with their Debian packages" {
@@ -86,7 +86,7 @@ EOF
 
 @test "options for Guile's own configure are passed on, ours are not" {
   run "$root/configure" --with-gc=bdw --prefix=/opt/"a b" --enable-quick --disable-nls CFLAGS='-O1 -g'
-  [ "$status" = 0 ]
+  succeeds
   quick='' collector='' guile_args=()
   # shellcheck source=/dev/null
   . ./build.conf
@@ -97,10 +97,10 @@ EOF
 
 @test "an unchanged configuration keeps its time stamp" {
   run "$root/configure" --with-gc=bdw
-  [ "$status" = 0 ]
+  succeeds
   touch -d '2020-01-01' build.conf
   run "$root/configure" --with-gc=bdw
-  [ "$status" = 0 ]
+  succeeds
   [ "$(date -r build.conf +%Y)" = 2020 ]
   run "$root/configure" --with-gc=bdw --enable-quick
   [ "$(date -r build.conf +%Y)" != 2020 ]
@@ -110,10 +110,10 @@ EOF
   copy_project "$BATS_TEST_TMPDIR/p"
   cd "$BATS_TEST_TMPDIR/p"
   run ./configure --with-gc=bdw
-  [ "$status" = 0 ]
+  succeeds
   [ -f build/bdw/Makefile ]
   [ ! -e config.status ]
   run make -s tree
-  [ "$status" = 0 ]
+  succeeds
   [ -f build/bdw/src/libguile/gc.c ]
 }

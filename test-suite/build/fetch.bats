@@ -60,14 +60,14 @@ EOF
 @test "an intact file in the cache is used without any network" {
   fill_cache
   run env PATH="$BATS_TEST_TMPDIR/nothing:$PATH" "$root/build-aux/fetch" source
-  [ "$status" = 0 ]
+  succeeds
   [ "$output" = "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE" ]
 }
 
 @test "the Debian source package: private apt configuration, one-line sources" {
   make_repository "$(real_source)"
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$output" = "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE" ]
   [ "$(sha256_of "$output")" = "$GUILE_SOURCE_SHA256" ]
 }
@@ -90,7 +90,7 @@ Components: main
 Enabled: no
 EOF
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$output")" = "$GUILE_SOURCE_SHA256" ]
 }
 
@@ -102,7 +102,7 @@ EOF
   }
   snapshot > "$BATS_TEST_TMPDIR/before"
   run fetch source
-  [ "$status" = 0 ]
+  succeeds
   snapshot > "$BATS_TEST_TMPDIR/after"
   cmp "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/after"
 }
@@ -113,7 +113,7 @@ EOF
   chmod u+w "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE"
   printf x | dd of="$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE" bs=1 seek=1000 conv=notrunc 2>/dev/null
   run fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE")" = "$GUILE_SOURCE_SHA256" ]
 }
 
@@ -138,7 +138,7 @@ EOF
   mkdir -p "$GUILE_WHIPPET_CACHE/partial/apt"
   head -c 1000000 "$(real_source)" > "$GUILE_WHIPPET_CACHE/partial/apt/$GUILE_SOURCE_FILE"
   run fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE")" = "$GUILE_SOURCE_SHA256" ]
 }
 
@@ -146,7 +146,7 @@ EOF
   make_repository "$(real_source)"
   head -c 2000000 "$(real_source)" > "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE"
   run fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE")" = "$GUILE_SOURCE_SHA256" ]
 }
 
@@ -164,12 +164,12 @@ make_gnu () {
 @test "the GNU mirror: every source file is verified" {
   make_gnu
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$output" = "$GUILE_WHIPPET_CACHE/$GUILE_GNU_FILE" ]
   # From the cache the next time.
   rm "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE"
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "the GNU mirror: one changed byte in one file is found and named" {
@@ -190,7 +190,7 @@ make_gnu () {
   mkdir -p "$GUILE_WHIPPET_CACHE/partial"
   head -c 1000000 "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE" > "$GUILE_WHIPPET_CACHE/partial/$GUILE_GNU_FILE"
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   cmp "$output" "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE"
 }
 
@@ -199,7 +199,7 @@ make_gnu () {
   mkdir -p "$GUILE_WHIPPET_CACHE/partial"
   head -c 1000000 /dev/zero > "$GUILE_WHIPPET_CACHE/partial/$GUILE_GNU_FILE"
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   cmp "$output" "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE"
 }
 
@@ -225,7 +225,7 @@ make_gnu () {
 @test "modules: the package of exactly this version, with its checksum kept" {
   make_repository "$(real_source)"
   run --separate-stderr fetch modules
-  [ "$status" = 0 ]
+  succeeds
   [ "$output" = "$GUILE_WHIPPET_CACHE/${GUILE_MODULES_PACKAGE}_$GUILE_VERSION-9_$(dpkg --print-architecture).deb" ]
   [ "$(cat "$output.sha256")" = "$(sha256_of "$output")" ]
   # Damaged later: noticed.
@@ -275,7 +275,7 @@ make_gnu () {
   kill -KILL "$pid"
   wait "$pid" || true
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$output")" = "$GUILE_SOURCE_SHA256" ]
 }
 
@@ -287,7 +287,7 @@ make_gnu () {
   as_nobody test -r "$GUILE_WHIPPET_CACHE/$GUILE_SOURCE_FILE" -a -r "$root/build-aux/fetch" \
     || skip "the checkout is in a folder that only root may enter"
   run as_nobody "$root/build-aux/fetch" source
-  [ "$status" = 0 ]
+  succeeds
   run as_nobody "$root/build-aux/fetch" modules
   fails_with 'is not writable'
 }
@@ -301,7 +301,7 @@ make_gnu () {
   [ -z "$(find "$GUILE_WHIPPET_CACHE" -maxdepth 1 -name '*.tar.xz')" ]
   mount -o remount,size=20m "$GUILE_WHIPPET_CACHE"
   run --separate-stderr fetch source
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sha256_of "$output")" = "$GUILE_SOURCE_SHA256" ]
 }
 

@@ -135,3 +135,11 @@ says_not () {
     return 1
   fi
 }
+
+succeeds () {
+  # shellcheck disable=SC2154
+  if [ "$status" != 0 ]; then
+    printf 'status %s, with: %s\n' "$status" "$output"
+    return 1
+  fi
+}

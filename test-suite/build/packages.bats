@@ -24,7 +24,7 @@ EOF
 
 @test "nothing is missing: nothing is said or done" {
   run "$root/build-aux/install-packages" build
-  [ "$status" = 0 ]
+  succeeds
   [ -z "$output" ]
 }
 
@@ -32,7 +32,7 @@ EOF
   [ "$(id -u)" = 0 ] || skip "this test needs root"
   fake_apt "ln -s /usr/bin/bats '$bin/bats'"
   run env PATH="$bin" "$root/build-aux/install-packages" check
-  [ "$status" = 0 ]
+  succeeds
   says 'Installing missing system packages: bats'
   grep -q 'install --no-install-recommends bats$' "$BATS_TEST_TMPDIR/apt.calls"
 }

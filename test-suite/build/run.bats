@@ -15,10 +15,10 @@ run_it () { "$root/run" --gc="$gc" "$@"; }
 
 @test "help explains itself" {
   run "$root/run" --help
-  [ "$status" = 0 ]
+  succeeds
   says '--gc=NAME' && says 'whippet' && says '--quick'
   run "$root/check" --help
-  [ "$status" = 0 ]
+  succeeds
   says 'N passed, N failed, N skipped'
 }
 
@@ -31,7 +31,7 @@ run_it () { "$root/run" --gc="$gc" "$@"; }
 
 @test "the second call starts at once: nothing is built, nothing is said" {
   run --separate-stderr run_it -c '(display (version))'
-  [ "$status" = 0 ]
+  succeeds
   [ "$output" = "$GUILE_VERSION" ]
   [ -z "$stderr" ]
 }
@@ -110,7 +110,7 @@ run_it () { "$root/run" --gc="$gc" "$@"; }
 {"name": "b", "items": [], "ok": null}
 EOF
   run --separate-stderr run_it --no-auto-compile "$root/examples/json-summary.scm" "$BATS_TEST_TMPDIR/a.json"
-  [ "$status" = 0 ]
+  succeeds
   says '^items\[\]\.price  2 ×  number  1\.5 … 2\.5, sum 4\.0$'
   says '^name  2 ×  string  2 different$'
   says '^ok  2 ×  boolean, null$'

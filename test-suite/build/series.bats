@@ -18,7 +18,7 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
   sample_patch "$p" one.patch
   sample_patch "$p" two.patch libguile/gc.c '/* ours */'
   run "$p/upstream/series" check
-  [ "$status" = 0 ]
+  succeeds
   says '2 patches apply'
 }
 
@@ -106,7 +106,7 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
   tree
   [ ! -e "$src/libguile/ours.c" ]
   run "$p/build-aux/verify-source" "$src"
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "an overlaid file must not replace one of Guile's" {
@@ -127,7 +127,7 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
   fails_with 'one.patch does not apply to HACKING'
   cp "$BATS_TEST_TMPDIR/good" "$p/upstream/patches/one.patch"
   run tree
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "no space left for the tree: an error that says so, and the next run recovers" {
@@ -141,9 +141,9 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
   fails_with 'not enough space for a build'
   mount -o remount,size=200m "$BATS_TEST_TMPDIR/b"
   run tree
-  [ "$status" = 0 ]
+  succeeds
   run "$p/build-aux/verify-source" "$BATS_TEST_TMPDIR/b/src"
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "two builds at once: the second waits and says so" {

@@ -40,7 +40,7 @@ make_until () {
 @test "make dist: a tarball with all that is under version control and configure" {
   rm -f "$built"/guile-whippet-*.tar.gz
   run make -C "$built" dist
-  [ "$status" = 0 ]
+  succeeds
   mv "$built"/guile-whippet-*.tar.gz "$BATS_FILE_TMPDIR/dist.tar.gz"
   mkdir -p "$p"
   tar -xf "$BATS_FILE_TMPDIR/dist.tar.gz" -C "$p" --strip-components=1
@@ -62,7 +62,7 @@ make_until () {
   cd "$p"
   run offline ./configure --enable-quick --prefix="$BATS_FILE_TMPDIR/prefix" \
     --with-guile-source="$(real_source)" --with-prebuilt="$(real_modules)"
-  [ "$status" = 0 ]
+  succeeds
   [ -f "$b/build.conf" ]
 }
 
@@ -87,7 +87,7 @@ make_until () {
 
 @test "the next run recovers and builds Guile offline" {
   run offline make -C "$b"
-  [ "$status" = 0 ]
+  succeeds
   says 'the last build was killed'
   run "$b/guile" -c '(display (version))'
   [ "$output" = "$GUILE_VERSION" ]
@@ -95,14 +95,14 @@ make_until () {
 
 @test "make again: nothing to do" {
   run make -C "$b"
-  [ "$status" = 0 ]
+  succeeds
   says_not '\['
 }
 
 @test "an edit of a patch compiles that file only" {
   sed -i 's,^+/\* ours \*/,+/* mine */,' "$p/upstream/patches/gc.patch"
   run offline make -C "$b"
-  [ "$status" = 0 ]
+  succeeds
   [ "$(compiled CC libguile.log)" = 1 ]
   grep -q '  CC .*-gc.lo' "$b/logs/libguile.log"
   [ "$(compiled GUILEC modules.log || true)" = 0 ]
@@ -111,7 +111,7 @@ make_until () {
 @test "an edit of a module compiles that module only, once" {
   sed -i 's,^+;; ours,+;; mine,' "$p/upstream/patches/q.patch"
   run offline make -C "$b"
-  [ "$status" = 0 ]
+  succeeds
   [ "$(compiled CC libguile.log || true)" = 0 ]
   [ "$(compiled GUILEC modules.log)" = 1 ]
   grep -q 'stage2.* GUILEC ice-9/q.go' "$b/logs/modules.log"
@@ -126,14 +126,14 @@ make_until () {
 @test "make install, and make uninstall leaves nothing" {
   dest=$BATS_FILE_TMPDIR/dest
   run make -C "$b" install DESTDIR="$dest"
-  [ "$status" = 0 ]
+  succeeds
   prefix=$dest$BATS_FILE_TMPDIR/prefix
   run env LD_LIBRARY_PATH="$prefix/lib" GUILE_LOAD_PATH="$prefix/share/guile/3.0" \
     GUILE_LOAD_COMPILED_PATH="$prefix/lib/guile/3.0/ccache" "$prefix/bin/guile" --version
   says "$GUILE_VERSION"
   says 'collector='
   run make -C "$b" uninstall DESTDIR="$dest"
-  [ "$status" = 0 ]
+  succeeds
   run find "$dest" ! -type d
   [ -z "$output" ]
 }
@@ -155,11 +155,11 @@ make_until () {
   done
   cd "$BATS_FILE_TMPDIR/out"
   run offline ../ro/configure --with-gc=bdw --with-guile-source=../guile
-  [ "$status" = 0 ]
+  succeeds
   run offline make tree
-  [ "$status" = 0 ]
+  succeeds
   run ../ro/build-aux/verify-source src
-  [ "$status" = 0 ]
+  succeeds
 }
 
 teardown_file () {

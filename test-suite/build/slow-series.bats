@@ -24,12 +24,12 @@ tree () { GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" t
 What: a remark.
 Why: to test.'
   run "$p/upstream/series" export "$work"
-  [ "$status" = 0 ]
+  succeeds
   [ "$(sed '/^#/d' "$p/upstream/patches/series" | paste -sd' ')" = "one.patch add-a-remark-to-lists.patch" ]
   grep -q '^+/\* more \*/$' "$p/upstream/patches/add-a-remark-to-lists.patch"
   run ! grep -E '^(From|Date|Author)' "$p"/upstream/patches/*.patch
   run "$p/upstream/series" check
-  [ "$status" = 0 ]
+  succeeds
   # Once more: nothing is written.
   run "$p/upstream/series" export "$work"
   says_not wrote
@@ -64,9 +64,9 @@ What and why.'
   run "$p/upstream/series" check
   fails_with 'does not apply'
   run "$p/upstream/series" refresh
-  [ "$status" = 0 ]
+  succeeds
   run "$p/upstream/series" check
-  [ "$status" = 0 ]
+  succeeds
 }
 
 @test "an edit changes exactly the files that depend on it" {
@@ -130,7 +130,7 @@ What and why.'
   chmod -R a-w "$BATS_TEST_TMPDIR/given"
   configured "$BATS_TEST_TMPDIR/b" bdw none "$BATS_TEST_TMPDIR/given"
   run tree
-  [ "$status" = 0 ]
+  succeeds
   says 'warning: 1 file\(s\) of .* differ from the release'
   grep -q 'libguile/gc.c' "$BATS_TEST_TMPDIR/b/logs/differences"
   tail -n 1 "$BATS_TEST_TMPDIR/b/src/libguile/gc.c" | grep -q changed

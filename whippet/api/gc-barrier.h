@@ -95,7 +95,8 @@ static inline int gc_write_barrier_fast(struct gc_mutator *mut,
 /* To be called next to each store of the reference NEW_VAL, which must not be
    null but may be immediate, in the field EDGE of the object OBJ of OBJ_SIZE
    bytes, with no safepoint in between.  Stores that initialise an object
-   allocated since the last safepoint need no barrier.  */
+   allocated since the last safepoint need no barrier.  OBJ must be in the heap:
+   for an object of an extern space call gc_write_barrier_slow.  */
 static inline void gc_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
                                     size_t obj_size, struct gc_edge edge,
                                     struct gc_ref new_val) GC_ALWAYS_INLINE;

@@ -326,9 +326,10 @@ static void heap_collect_stopped(struct gc_heap *heap,
   enum gc_collection_kind kind =
       heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
   if (kind == GC_COLLECTION_COMPACTING) {
-    size_t max = requested == GC_COLLECTION_COMPACTING || heap->stress.compact
-                     ? NOFL_GRANULES_PER_BLOCK
-                     : MMC_SPARSE_GRANULES;
+    size_t max = requested == GC_COLLECTION_COMPACTING ? MMC_DENSE_GRANULES
+                                                       : MMC_SPARSE_GRANULES;
+    if (heap->stress.compact)
+      max = NOFL_GRANULES_PER_BLOCK;
     if (nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
       nofl_space_finish_sweeping(space);

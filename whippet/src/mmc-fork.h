@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
-/* Fork: the child has one thread.  The handlers hold all of the library's locks
-   across the fork, so that no collection runs and the lists are consistent;
-   in the child the other mutators are removed, and collector threads are
-   started again when they are next needed.  */
+/* Fork: the child has one thread.  The handlers stop the other mutators, as for a
+   collection, and hold all of the library's locks across the fork, so that no
+   allocator is in the middle of anything and the lists are consistent.  In the
+   child the other mutators are removed, and collector threads are started again
+   when they are next needed.  */
 
 #ifndef MMC_FORK_H
 #define MMC_FORK_H
@@ -42,12 +43,13 @@ static void GC_NEVER_INLINE fork_prepare(void) {
   pthread_mutex_lock(&heaps_lock);
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     pthread_mutex_lock(&heap->lock);
+    heap_stop_world(heap, mut && mut->heap == heap ? mut : NULL);
     nofl_space_lock(&heap->space);
     large_space_lock(&heap->large);
     gc_reservation_lock(&heap->reservation);
     pthread_mutex_lock(&heap->edges_lock);
   }
-  /* With the heap's lock held the stop flag is clear.  */
+  /* Nobody else stops or restarts the world while this thread has the lock.  */
   if (was_running)
     __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
 }
@@ -68,6 +70,7 @@ static void fork_finish(void) {
 static void fork_parent(void) {
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     fork_unlock(heap);
+    heap_restart_world(heap);
     heap_unlock(heap);
   }
   fork_finish();
@@ -87,6 +90,7 @@ static void fork_child(void) {
     tracer_forget_threads(&heap->tracer);
     heap->ticker_running = 0;
     heap->ticker_word = 0;
+    heap_restart_world(heap);
     heap_unlock(heap);
   }
   if (current_mutator)

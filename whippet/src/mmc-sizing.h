@@ -27,7 +27,9 @@
 #define MMC_MIN_COMPACTION_INTERVAL 8
 #define MMC_MAX_COMPACTION_INTERVAL 128
 #define MMC_MIN_MAJOR_YIELD 0.05
-/* Compactions that nobody asked for leave blocks alone that are fuller.  */
+/* Fullest blocks that are evacuated: on request, so that what a request has
+   compacted is not copied again by the next one; and when nobody asked.  */
+#define MMC_DENSE_GRANULES (NOFL_GRANULES_PER_BLOCK - NOFL_HISTOGRAM_GRANULES)
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
 
 static inline size_t heap_round_size(size_t size) {

@@ -182,6 +182,15 @@ static int nofl_space_add_slab(struct nofl_space *space) {
   return 1;
 }
 
+/* What may be in use.  While the world is stopped evacuation may overdraw the
+   budget by the size of the reserve, since it frees more than it takes: a heap
+   that has been filled to the last block can still be compacted.  */
+static inline size_t nofl_space_limit(const struct nofl_space *space) {
+  size_t overdraft =
+      space->collecting ? space->reserve_blocks * NOFL_BLOCK_SIZE : 0;
+  return space->budget_bytes + overdraft;
+}
+
 /* Would the budget allow EXTRA more bytes, with or without the reserve?  With
    the lock held.  */
 static inline int nofl_space_budget_allows(const struct nofl_space *space,
@@ -189,16 +198,16 @@ static inline int nofl_space_budget_allows(const struct nofl_space *space,
   size_t blocks =
       space->used_blocks + (use_reserve ? 0 : space->reserve_blocks);
   size_t bytes = blocks * NOFL_BLOCK_SIZE + space->large_bytes;
-  return bytes <= space->budget_bytes && extra <= space->budget_bytes - bytes;
+  size_t limit = nofl_space_limit(space);
+  return bytes <= limit && extra <= limit - bytes;
 }
 
 /* Blocks that evacuation may take.  With the lock held or in a pause.  */
 static inline size_t
 nofl_space_available_blocks(const struct nofl_space *space) {
   size_t bytes = space->used_blocks * NOFL_BLOCK_SIZE + space->large_bytes;
-  if (bytes >= space->budget_bytes)
-    return 0;
-  return (space->budget_bytes - bytes) / NOFL_BLOCK_SIZE;
+  size_t limit = nofl_space_limit(space);
+  return bytes < limit ? (limit - bytes) / NOFL_BLOCK_SIZE : 0;
 }
 
 /* Charge BYTES of large objects to the budget.  Returns 0 if it is full.  */

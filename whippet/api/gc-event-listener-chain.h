@@ -17,9 +17,9 @@ struct gc_event_listener_chain {
   void *tail_data;
 };
 
-/* Initialiser for a struct gc_event_listener_chain.  */
+/* A struct gc_event_listener_chain, as an initialiser or an expression.  */
 #define GC_EVENT_LISTENER_CHAIN_DATA(head, head_data, tail, tail_data) \
-  { head, head_data, tail, tail_data }
+  ((struct gc_event_listener_chain){head, head_data, tail, tail_data})
 
 /* One per mutator, made by mutator_added and freed by mutator_removed.  */
 struct gc_event_listener_chain_mutator {

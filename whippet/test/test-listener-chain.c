@@ -95,8 +95,8 @@ static void check_log(const char *expected) {
 static void test_heap_events(void **state) {
   (void)state;
   struct recorder a = {"a", ""}, b = {"b", ""};
-  struct gc_event_listener_chain chain =
-      GC_EVENT_LISTENER_CHAIN_DATA(recording, &a, recording, &b);
+  struct gc_event_listener_chain chain;
+  chain = GC_EVENT_LISTENER_CHAIN_DATA(recording, &a, recording, &b);
   struct gc_event_listener l = GC_EVENT_LISTENER_CHAIN;
   l.init(&chain, 5);
   check_log("a:init,5,0 b:init,5,0 ");

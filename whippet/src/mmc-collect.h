@@ -311,9 +311,10 @@ static void heap_collect_cycle(struct gc_heap *heap,
   heap->epoch++;
 }
 
-/* The stopped part.  A compaction that finds too few free blocks to copy to is
-   preceded by a cycle that only marks: then all garbage has been found, and the
-   number of survivors in each block is exact.  */
+/* The stopped part.  A compaction that was asked for, or that finds too few free
+   blocks to copy to, is preceded by a cycle that only marks: then all garbage
+   has been found, and the number of survivors in each block is exact.  Else it
+   goes by the figures of the last sweep.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
                                  struct mmc_request *request) {
@@ -330,7 +331,8 @@ static void heap_collect_stopped(struct gc_heap *heap,
                                                        : MMC_SPARSE_GRANULES;
     if (heap->stress.compact)
       max = NOFL_GRANULES_PER_BLOCK;
-    if (nofl_space_lacks_targets(space, max)) {
+    if (requested == GC_COLLECTION_COMPACTING ||
+        nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
       nofl_space_finish_sweeping(space);
     }

@@ -31,9 +31,10 @@ wide_scans_agree_with_narrow_ones(void **state) {
   }
 }
 
-/* Fill PER_CENT of the heap with boxes linked to a list, then drop every other
-   one: what is free is holes of one granule.  Returns the number of boxes
-   kept.  */
+/* Fill PER_CENT of the heap with boxes linked to a list, or all of it until
+   allocation fails if it is FILL_ALL, then drop every other one: what is free
+   is holes of one granule.  Returns the number of boxes kept.  */
+#define FILL_ALL 1000
 static size_t __attribute__((noinline))
 make_small_holes(struct test_heap *t, size_t per_cent) {
   struct nofl_space *space = &t->heap->space;
@@ -42,6 +43,8 @@ make_small_holes(struct test_heap *t, size_t per_cent) {
   size_t count = room / 100 * per_cent / sizeof(struct test_box);
   for (size_t i = 0; i < count; i++) {
     struct test_box *box = test_make_box(t->mut, i);
+    if (!box && per_cent == FILL_ALL)
+      break;
     assert_non_null(box);
     box->edge = t->root.ref;
     t->root.ref = box;
@@ -70,13 +73,12 @@ list_length(struct test_box *box) {
 
 /* A request that no hole fits: compaction satisfies it.  */
 static void
-compaction_satisfies_what_holes_do_not(void **state) {
-  (void)state;
+check_compaction_of_small_holes(size_t per_cent) {
   if (!TEST_MOVES)
     return;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
-  size_t kept = make_small_holes(t, 97);
+  size_t kept = make_small_holes(t, per_cent);
   struct test_handle list = { NULL, NULL };
   test_push(t, &list);
   size_t count = t->heap->space.budget_bytes / 4 / 32;
@@ -89,6 +91,19 @@ compaction_satisfies_what_holes_do_not(void **state) {
   assert_int_equal(list_length(t->root.ref), kept);
   test_pop(t, &list);
   test_heap_finish(t);
+}
+
+static void
+compaction_satisfies_what_holes_do_not(void **state) {
+  (void)state;
+  check_compaction_of_small_holes(97);
+}
+
+/* Also when not a block is free, and the reserve has been used.  */
+static void
+compaction_needs_no_free_block(void **state) {
+  (void)state;
+  check_compaction_of_small_holes(FILL_ALL);
 }
 
 /* When nothing can be moved, it fails, and does so in bounded time.  */
@@ -377,6 +392,7 @@ main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(wide_scans_agree_with_narrow_ones),
     cmocka_unit_test(compaction_satisfies_what_holes_do_not),
+    cmocka_unit_test(compaction_needs_no_free_block),
     cmocka_unit_test(refused_compaction_ends_in_failure),
     cmocka_unit_test(empty_heap_stays_untouched),
     cmocka_unit_test(allocation_counter_is_exact_after_collections),

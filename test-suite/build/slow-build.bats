@@ -33,7 +33,8 @@ compiled () { grep -cE "^  (BOOTSTRAP.*)?$1 " "$b/logs/$2"; }
 make_until () {
   setsid make -C "$b" > "$BATS_FILE_TMPDIR/make.log" 2>&1 3>&- & pid=$!
   until [ "$(find "$GUILE_WHIPPET_CACHE/builds" -name 'libguile_3.0_la-*.lo' 2>/dev/null | wc -l)" -ge "$1" ]; do
-    kill -0 "$pid"; sleep 0.2
+    kill -0 "$pid" || { cat "$BATS_FILE_TMPDIR/make.log"; return 1; }
+    sleep 0.2
   done
 }
 
@@ -135,7 +136,7 @@ make_until () {
   run make -C "$b" uninstall DESTDIR="$dest"
   succeeds
   run find "$dest" ! -type d
-  [ -z "$output" ]
+  says_not .
 }
 
 @test "a stale build: moved elsewhere, it is not taken for fresh" {

@@ -64,7 +64,10 @@ gc_extern_space_finish_gc(struct gc_extern_space *space, int is_minor_gc);
    object's size in bytes, as at allocation.  If VISIT is NULL, HEAP and
    TRACE_DATA are NULL too: only return the size.  Threads trace different
    objects concurrently, and other objects may be on the move: read no memory
-   but the object's own.  VISIT may update the field.  Must not allocate.  */
+   but the object's own.  VISIT may update the field, then or until the end of
+   the collection.  An edge may also be a local variable, for a field that holds
+   the reference in another form: it is up to date on return from VISIT, and not
+   used any more.  Must not allocate.  */
 GC_EMBEDDER_API inline size_t gc_trace_object(
     struct gc_ref ref,
     void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *visit_data),

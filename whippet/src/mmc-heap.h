@@ -55,6 +55,9 @@ struct gc_mutator {
   /* Nonzero while the thread executes library code that must not be parked by
      a signal.  Written by the owner, read by its own signal handler.  */
   volatile uint32_t in_library;
+  /* The last stop had to park this mutator by a signal.  Written by the
+     collector in the pause.  */
+  uint8_t signalled_before;
   struct gc_stack stack;
   struct gc_mutator_roots *roots;
   struct edge_buffer *edges;

@@ -110,19 +110,33 @@ static void heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
   }
 }
 
+/* A mutator that had to be signalled last time is probably still in the same
+   system call: do not wait for it to arrive by itself.  */
+static void heap_signal_sleepers(struct gc_heap *heap, struct gc_mutator *mut) {
+  for (struct gc_mutator *m = heap->mutators; m; m = m->next)
+    if (m != mut && m->signalled_before &&
+        gc_atomic_load_relaxed(&m->status) == MUTATOR_RUNNING)
+      pthread_kill(m->thread, heap->preemption.signal_number);
+}
+
 /* Stop all mutators but MUT, the calling thread's, which may be NULL.  With
    heap->lock held.  */
 static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
   HEAP_EVENT(heap, requesting_stop);
   __atomic_store_n(&heap->stop_flag, 1, __ATOMIC_SEQ_CST);
   HEAP_EVENT(heap, waiting_for_stop);
-  uint64_t deadline =
-      heap->preemption.signal_number
-          ? gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec
-          : 0;
+  uint64_t deadline = 0;
+  if (heap->preemption.signal_number) {
+    deadline =
+        gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec;
+    heap_signal_sleepers(heap, mut);
+  }
   for (struct gc_mutator *m = heap->mutators; m; m = m->next)
-    if (m != mut)
+    if (m != mut) {
       heap_await_mutator(heap, m, deadline);
+      m->signalled_before =
+          gc_atomic_load_relaxed(&m->status) == MUTATOR_SIGNALLED;
+    }
   HEAP_EVENT(heap, mutators_stopped);
 }
 

@@ -483,18 +483,21 @@ static void mutator_escalate(struct gc_mutator *mut,
     return;
   switch (level) {
   case ESCALATE_GROW_BY_POLICY:
-    if (heap_grow_by_policy(heap, request))
-      heap_try_request(heap, request);
+  case ESCALATE_GROW: {
+    /* Growth that does not satisfy the request is taken back: else a request
+       beyond all bounds would leave a heap that never collects.  */
+    size_t before = heap->heap_size;
+    int grown = level == ESCALATE_GROW ? heap_grow_for_request(heap, request)
+                                       : heap_grow_by_policy(heap, request);
+    if (grown && !heap_try_request(heap, request))
+      heap_resize(heap, before);
     break;
+  }
   case ESCALATE_COLLECT:
   case ESCALATE_COMPACT:
     if (heap_is_inhibited(heap))
       break;
     heap_collect(heap, mut, kind, request);
-    break;
-  case ESCALATE_GROW:
-    if (heap_grow_for_request(heap, request))
-      heap_try_request(heap, request);
     break;
   case ESCALATE_USE_RESERVE:
     request->use_reserve = 1;

@@ -212,9 +212,8 @@ static int nofl_state_is_live_object(const struct nofl_space *space,
 
 /* The object that the bit pattern ADDR, which lies in the space's range, may
    denote, or 0.  */
-static NOFL_MAY_RACE uintptr_t
-nofl_resolve_conservative(struct nofl_space *space, uintptr_t addr,
-                          int possibly_interior) {
+static NOFL_MAY_RACE uintptr_t nofl_resolve_conservative(
+    struct nofl_space *space, uintptr_t addr, int possibly_interior) {
   if (nofl_block_index(addr) < NOFL_META_BLOCKS_PER_SLAB)
     return 0;
   const struct nofl_block *block = nofl_block_of(addr);

@@ -19,17 +19,16 @@ struct pick {
 };
 
 /* An object at a random distance from a random root, or null.  */
-static struct pick
-world_pick(struct world *w) {
-  struct pick p = { NULL, NULL };
+static struct pick world_pick(struct world *w) {
+  struct pick p = {NULL, NULL};
   for (int tries = 0; tries < 4 && !p.ref; tries++) {
     int i = model_below(w, MODEL_SLOTS + MODEL_EXTERNS);
     if (i < MODEL_SLOTS)
-      p = (struct pick) { world_get_slot(w, i),
-                          shadow_target(w->shadow_slots[i]) };
+      p = (struct pick){world_get_slot(w, i),
+                        shadow_target(w->shadow_slots[i])};
     else
-      p = (struct pick) { w->slots->externs[i - MODEL_SLOTS],
-                          w->shadow_externs[i - MODEL_SLOTS] };
+      p = (struct pick){w->slots->externs[i - MODEL_SLOTS],
+                        w->shadow_externs[i - MODEL_SLOTS]};
   }
   if (!p.ref)
     return p;
@@ -42,47 +41,43 @@ world_pick(struct world *w) {
     struct shadow *next = shadow_target(p.shadow->edges[i]);
     if (!next)
       break;
-    p = (struct pick) { edges[i], next };
+    p = (struct pick){edges[i], next};
     model_check_tag(w, p.ref, p.shadow);
   }
   return p;
 }
 
 /* An object with fields.  */
-static struct pick
-world_pick_holder(struct world *w) {
-  struct pick p = { NULL, NULL };
+static struct pick world_pick_holder(struct world *w) {
+  struct pick p = {NULL, NULL};
   for (int tries = 0; tries < 6; tries++) {
     p = world_pick(w);
     if (p.ref && model_edges(p.ref, p.shadow->kind) && p.shadow->edge_count)
       return p;
   }
-  return (struct pick) { NULL, NULL };
+  return (struct pick){NULL, NULL};
 }
 
-static inline int
-world_random_slot(struct world *w) {
+static inline int world_random_slot(struct world *w) {
   return model_below(w, MODEL_SLOTS);
 }
 
 /* Field I of P gets TARGET, or EDGE if that is null.  */
-static void
-world_store(struct world *w, struct pick p, uint32_t i, struct pick target,
-            uintptr_t edge) {
+static void world_store(struct world *w, struct pick p, uint32_t i,
+                        struct pick target, uintptr_t edge) {
   void **loc = &model_edges(p.ref, p.shadow->kind)[i];
   if (target.ref) {
     /* The fast path asks for the age in the collector's tables.  */
-    (p.shadow->kind == MODEL_EXTERN ? gc_write_barrier_slow : gc_write_barrier)
-      (w->mut, gc_ref_from_heap_object(p.ref), p.shadow->bytes, gc_edge(loc),
-       gc_ref_from_heap_object(target.ref));
+    (p.shadow->kind == MODEL_EXTERN ? gc_write_barrier_slow : gc_write_barrier)(
+        w->mut, gc_ref_from_heap_object(p.ref), p.shadow->bytes, gc_edge(loc),
+        gc_ref_from_heap_object(target.ref));
     edge = (uintptr_t)target.shadow;
   }
-  *loc = target.ref ? target.ref : (void*)edge;
+  *loc = target.ref ? target.ref : (void *)edge;
   p.shadow->edges[i] = edge;
 }
 
-static uintptr_t
-world_random_immediate(struct world *w) {
+static uintptr_t world_random_immediate(struct world *w) {
   return model_random(w) << 3 | 1;
 }
 
@@ -94,8 +89,7 @@ struct model_shape {
   uint32_t edges;
 };
 
-static size_t
-world_random_size(struct world *w) {
+static size_t world_random_size(struct world *w) {
   switch (model_below(w, 40)) {
   case 0:
     return 8192 + model_below(w, 3) * 8 - 8; /* around the threshold */
@@ -103,29 +97,33 @@ world_random_size(struct world *w) {
     return 8192 + model_below(w, 40000);
   case 2:
     return model_one_in(w, 8) ? 128 * 1024 + model_below(w, 400000) : 4096;
-  case 3: case 4: case 5:
+  case 3:
+  case 4:
+  case 5:
     return 16 + model_below(w, 8100);
   default:
     return 16 + model_below(w, 200);
   }
 }
 
-static struct model_shape
-world_random_shape(struct world *w) {
-  struct model_shape shape = { MODEL_LEAF, sizeof(struct test_leaf), 0 };
+static struct model_shape world_random_shape(struct world *w) {
+  struct model_shape shape = {MODEL_LEAF, sizeof(struct test_leaf), 0};
   switch (model_below(w, 16)) {
   case 0:
     break;
-  case 1: case 2: case 3:
-    shape = (struct model_shape) { MODEL_BOX, sizeof(struct test_box), 1 };
+  case 1:
+  case 2:
+  case 3:
+    shape = (struct model_shape){MODEL_BOX, sizeof(struct test_box), 1};
     break;
   case 4:
-    shape = (struct model_shape) { MODEL_BYTES, world_random_size(w), 0 };
+    shape = (struct model_shape){MODEL_BYTES, world_random_size(w), 0};
     break;
   case 5:
-    shape = (struct model_shape) { MODEL_RAW, world_random_size(w) & ~7, 0 };
+    shape = (struct model_shape){MODEL_RAW, world_random_size(w) & ~7, 0};
     break;
-  case 6: case 7:
+  case 6:
+  case 7:
     shape.kind = MODEL_AMBIGUOUS;
     shape.bytes = world_random_size(w) & ~(size_t)7;
     shape.edges = model_below(w, shape.bytes / 8 + 1);
@@ -142,20 +140,18 @@ world_random_shape(struct world *w) {
 }
 
 /* Returns null when the heap is full.  */
-static struct pick
-world_allocate(struct world *w, struct model_shape shape) {
-  void *ref = gc_allocate(w->mut, shape.bytes,
-                          model_allocation_kind(shape.kind));
+static struct pick world_allocate(struct world *w, struct model_shape shape) {
+  void *ref =
+      gc_allocate(w->mut, shape.bytes, model_allocation_kind(shape.kind));
   if (!ref)
-    return (struct pick) { NULL, NULL };
+    return (struct pick){NULL, NULL};
   struct shadow *s = shadow_make(w, shape.kind, shape.bytes, shape.edges);
   model_initialize(w, ref, s);
-  return (struct pick) { ref, s };
+  return (struct pick){ref, s};
 }
 
 /* Initialise up to a few fields, without barrier.  */
-static void
-world_fill(struct world *w, struct pick p) {
+static void world_fill(struct world *w, struct pick p) {
   void **edges = model_edges(p.ref, p.shadow->kind);
   if (!edges || !p.shadow->edge_count)
     return;
@@ -169,8 +165,7 @@ world_fill(struct world *w, struct pick p) {
   }
 }
 
-static void
-world_drop_roots(struct world *w, int one_in) {
+static void world_drop_roots(struct world *w, int one_in) {
   for (int i = 0; i < MODEL_SLOTS; i++)
     if (model_one_in(w, one_in))
       world_set_slot(w, i, NULL, NULL);
@@ -187,8 +182,7 @@ world_drop_roots(struct world *w, int one_in) {
       }
 }
 
-static void
-op_allocate(struct world *w) {
+static void op_allocate(struct world *w) {
   struct pick p = world_allocate(w, world_random_shape(w));
   if (!p.ref) {
     world_drop_roots(w, 2);
@@ -199,19 +193,18 @@ op_allocate(struct world *w) {
 }
 
 /* Short-lived objects, so that there are holes.  */
-static void
-op_allocate_garbage(struct world *w) {
+static void op_allocate_garbage(struct world *w) {
   for (int n = model_below(w, 400); n; n--) {
     struct model_shape shape = world_random_shape(w);
-    void *ref = gc_allocate(w->mut, shape.bytes,
-                            model_allocation_kind(shape.kind));
+    void *ref =
+        gc_allocate(w->mut, shape.bytes, model_allocation_kind(shape.kind));
     if (!ref)
       return;
     /* The collector may look at it in a conservative build.  */
     if (model_is_tagged(shape.kind))
-      *(uintptr_t*)ref = TEST_TAG(TEST_LEAF, 0);
-    if (shape.kind != MODEL_LEAF && shape.kind != MODEL_BYTES
-        && shape.kind != MODEL_RAW && shape.kind != MODEL_AMBIGUOUS) {
+      *(uintptr_t *)ref = TEST_TAG(TEST_LEAF, 0);
+    if (shape.kind != MODEL_LEAF && shape.kind != MODEL_BYTES &&
+        shape.kind != MODEL_RAW && shape.kind != MODEL_AMBIGUOUS) {
       struct test_node *node = ref;
       if (shape.kind == MODEL_BOX)
         node->tag = TEST_TAG(TEST_BOX, 0);
@@ -220,22 +213,21 @@ op_allocate_garbage(struct world *w) {
         node->tag = TEST_TAG(TEST_NODE, 0);
       }
     } else if (shape.kind == MODEL_BYTES) {
-      ((struct test_bytes*)ref)->size = shape.bytes;
-      ((struct test_bytes*)ref)->tag = TEST_TAG(TEST_BYTES, 0);
+      ((struct test_bytes *)ref)->size = shape.bytes;
+      ((struct test_bytes *)ref)->tag = TEST_TAG(TEST_BYTES, 0);
     }
   }
 }
 
 /* A list whose nodes are each allocated right after their successor.  */
-static void
-op_allocate_list(struct world *w) {
+static void op_allocate_list(struct world *w) {
   int slot = world_random_slot(w);
   for (int n = model_below(w, 300); n; n--) {
-    struct model_shape shape = { MODEL_BOX, sizeof(struct test_box), 1 };
+    struct model_shape shape = {MODEL_BOX, sizeof(struct test_box), 1};
     struct pick p = world_allocate(w, shape);
     if (!p.ref)
       return;
-    ((struct test_box*)p.ref)->edge = world_get_slot(w, slot);
+    ((struct test_box *)p.ref)->edge = world_get_slot(w, slot);
     p.shadow->edges[0] = w->shadow_slots[slot];
     world_set_slot(w, slot, p.ref, p.shadow);
   }
@@ -243,8 +235,7 @@ op_allocate_list(struct world *w) {
 
 /* Mutation.  */
 
-static void
-op_link(struct world *w) {
+static void op_link(struct world *w) {
   for (int n = 1 + model_below(w, 16); n; n--) {
     struct pick p = world_pick_holder(w), target = world_pick(w);
     if (p.ref && target.ref)
@@ -252,24 +243,21 @@ op_link(struct world *w) {
   }
 }
 
-static void
-op_unlink(struct world *w) {
-  struct pick p = world_pick_holder(w), none = { NULL, NULL };
+static void op_unlink(struct world *w) {
+  struct pick p = world_pick_holder(w), none = {NULL, NULL};
   if (p.ref)
     world_store(w, p, model_below(w, p.shadow->edge_count), none,
                 model_one_in(w, 2) ? world_random_immediate(w) : 0);
 }
 
-static void
-op_set_root(struct world *w) {
+static void op_set_root(struct world *w) {
   struct pick p = world_pick(w);
   if (model_one_in(w, 4))
-    p = (struct pick) { NULL, NULL };
+    p = (struct pick){NULL, NULL};
   world_set_slot(w, world_random_slot(w), p.ref, p.shadow);
 }
 
-static void
-op_pin(struct world *w) {
+static void op_pin(struct world *w) {
   struct pick p = world_pick(w);
   if (!p.ref || p.shadow->kind == MODEL_EXTERN)
     return;
@@ -277,8 +265,7 @@ op_pin(struct world *w) {
   p.shadow->pinned_at = (uintptr_t)p.ref;
 }
 
-static void
-op_resolve(struct world *w) {
+static void op_resolve(struct world *w) {
   struct pick p = world_pick(w);
   if (!p.ref || p.shadow->kind == MODEL_EXTERN)
     return;
@@ -287,14 +274,14 @@ op_resolve(struct world *w) {
   if (interior)
     addr += model_below(w, p.shadow->bytes);
   struct gc_ref found =
-    gc_resolve_conservative_ref(w->heap, gc_conservative_ref(addr), interior);
+      gc_resolve_conservative_ref(w->heap, gc_conservative_ref(addr), interior);
   MODEL_CHECK(w, gc_ref_value(found) == (uintptr_t)p.ref,
               "%zx resolves to %zx instead of %p", addr, gc_ref_value(found),
               p.ref);
   /* Any other address gives nothing, or something in the heap.  */
   addr += model_below(w, 1 << 20);
   found =
-    gc_resolve_conservative_ref(w->heap, gc_conservative_ref(addr), interior);
+      gc_resolve_conservative_ref(w->heap, gc_conservative_ref(addr), interior);
   MODEL_CHECK(w, gc_ref_is_null(found) || gc_heap_contains(w->heap, found),
               "%zx resolves to %zx, which is not in the heap", addr,
               gc_ref_value(found));
@@ -302,15 +289,14 @@ op_resolve(struct world *w) {
 
 /* Ephemerons.  */
 
-static struct pick
-world_make_ephemeron(struct world *w) {
-  struct pick p = { NULL, NULL };
+static struct pick world_make_ephemeron(struct world *w) {
+  struct pick p = {NULL, NULL};
   struct gc_ephemeron *e = gc_allocate_ephemeron(w->mut);
   if (!e)
     return p;
   struct shadow *s =
-    shadow_make(w, MODEL_EPHEMERON, gc_ephemeron_size(), EPHEMERON_EDGES);
-  *(uintptr_t*)e = model_tag(s);
+      shadow_make(w, MODEL_EPHEMERON, gc_ephemeron_size(), EPHEMERON_EDGES);
+  *(uintptr_t *)e = model_tag(s);
   struct pick key = world_pick(w), value = world_pick(w);
   uintptr_t key_word = (uintptr_t)key.ref, value_word = (uintptr_t)value.ref;
   s->edges[EPHEMERON_KEY] = (uintptr_t)key.shadow;
@@ -320,11 +306,10 @@ world_make_ephemeron(struct world *w) {
   if (!value_word)
     s->edges[EPHEMERON_VALUE] = value_word = world_random_immediate(w);
   gc_ephemeron_init(w->mut, e, gc_ref(key_word), gc_ref(value_word));
-  return (struct pick) { e, s };
+  return (struct pick){e, s};
 }
 
-static void
-op_ephemeron(struct world *w) {
+static void op_ephemeron(struct world *w) {
   struct pick p = world_make_ephemeron(w);
   if (!p.ref)
     return;
@@ -340,10 +325,9 @@ op_ephemeron(struct world *w) {
 
 /* A chain of ephemerons, each with a fresh key and the previous one's key as
    value: the first key keeps them all.  */
-static void
-op_ephemeron_cascade(struct world *w) {
+static void op_ephemeron_cascade(struct world *w) {
   int slot = world_random_slot(w), chain = model_below(w, MODEL_CHAINS);
-  struct model_shape leaf = { MODEL_LEAF, sizeof(struct test_leaf), 0 };
+  struct model_shape leaf = {MODEL_LEAF, sizeof(struct test_leaf), 0};
   struct pick key = world_allocate(w, leaf);
   if (!key.ref)
     return;
@@ -360,12 +344,11 @@ op_ephemeron_cascade(struct world *w) {
     if (!e)
       return;
     struct shadow *s =
-      shadow_make(w, MODEL_EPHEMERON, gc_ephemeron_size(), EPHEMERON_EDGES);
-    *(uintptr_t*)e = model_tag(s);
+        shadow_make(w, MODEL_EPHEMERON, gc_ephemeron_size(), EPHEMERON_EDGES);
+    *(uintptr_t *)e = model_tag(s);
     s->edges[EPHEMERON_KEY] = w->shadow_slots[other];
     s->edges[EPHEMERON_VALUE] = w->shadow_slots[slot];
-    gc_ephemeron_init(w->mut, e,
-                      gc_ref((uintptr_t)world_get_slot(w, other)),
+    gc_ephemeron_init(w->mut, e, gc_ref((uintptr_t)world_get_slot(w, other)),
                       gc_ref((uintptr_t)world_get_slot(w, slot)));
     s->edges[EPHEMERON_CHAIN] = w->shadow_chains[chain];
     gc_ephemeron_chain_push(&w->slots->chains[chain], e);
@@ -378,8 +361,7 @@ op_ephemeron_cascade(struct world *w) {
 
 /* Something becomes reachable again that was not, and with it perhaps objects
    whose finalizers have fired already.  After world_compute_reachability.  */
-static void
-world_note_resurrection(struct world *w) {
+static void world_note_resurrection(struct world *w) {
   for (int i = 0; i < MODEL_FINALIZERS; i++) {
     struct shadow_finalizer *f = &w->finalizers[i];
     if (f->active && !shadow_is_reached(w, f->object, LEVEL_STRONG))
@@ -388,17 +370,16 @@ world_note_resurrection(struct world *w) {
 }
 
 /* Look an ephemeron up, and take its key or value as a root.  */
-static void
-world_use_ephemeron(struct world *w, struct gc_ephemeron *e,
-                    struct shadow *s) {
-  void *key = (void*)gc_ref_value(gc_ephemeron_key(e));
-  void *value = (void*)gc_ref_value(gc_ephemeron_value(e));
-  MODEL_CHECK(w, !key == !value, "half of ephemeron %p is dead", (void*)e);
+static void world_use_ephemeron(struct world *w, struct gc_ephemeron *e,
+                                struct shadow *s) {
+  void *key = (void *)gc_ref_value(gc_ephemeron_key(e));
+  void *value = (void *)gc_ref_value(gc_ephemeron_value(e));
+  MODEL_CHECK(w, !key == !value, "half of ephemeron %p is dead", (void *)e);
   if (!key) {
     shadow_break(s);
     return;
   }
-  MODEL_CHECK(w, !s->dead, "ephemeron %p came back to life", (void*)e);
+  MODEL_CHECK(w, !s->dead, "ephemeron %p came back to life", (void *)e);
   struct shadow *k = shadow_target(s->edges[EPHEMERON_KEY]);
   struct shadow *v = shadow_target(s->edges[EPHEMERON_VALUE]);
   if (k)
@@ -414,8 +395,7 @@ world_use_ephemeron(struct world *w, struct gc_ephemeron *e,
     world_set_slot(w, world_random_slot(w), value, v);
 }
 
-static void
-op_use_ephemeron(struct world *w) {
+static void op_use_ephemeron(struct world *w) {
   struct pick p = world_pick(w);
   if (!p.ref || p.shadow->kind != MODEL_EPHEMERON)
     return;
@@ -432,11 +412,12 @@ op_use_ephemeron(struct world *w) {
     return;
   struct pick value = world_pick(w);
   switch (model_below(w, 6)) {
-  case 0: case 1: {
+  case 0:
+  case 1: {
     if (!value.ref)
       return;
     struct gc_ref old =
-      gc_ephemeron_swap_value(w->mut, e, gc_ref_from_heap_object(value.ref));
+        gc_ephemeron_swap_value(w->mut, e, gc_ref_from_heap_object(value.ref));
     MODEL_CHECK(w, !gc_ref_is_null(old), "swap in ephemeron %p", p.ref);
     s->edges[EPHEMERON_VALUE] = (uintptr_t)value.shadow;
     return;
@@ -454,13 +435,11 @@ static pthread_mutex_t finalizer_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct world *model_worlds;
 static int model_world_count;
 
-static uintptr_t
-finalizer_tag(uint32_t world, int i, uint64_t serial) {
+static uintptr_t finalizer_tag(uint32_t world, int i, uint64_t serial) {
   return TEST_TAG(TEST_FINALIZER, serial << 16 | i << 8 | world);
 }
 
-static void
-op_finalizer(struct world *w) {
+static void op_finalizer(struct world *w) {
   int i = model_below(w, MODEL_FINALIZERS);
   if (w->finalizers[i].active)
     return;
@@ -468,13 +447,13 @@ op_finalizer(struct world *w) {
   if (!f)
     return;
   uint64_t serial = w->next_id++ & 0xffffff;
-  *(uintptr_t*)f = finalizer_tag(w->index, i, serial);
+  *(uintptr_t *)f = finalizer_tag(w->index, i, serial);
   struct pick object = world_pick(w), closure = world_pick(w);
   uintptr_t closure_word = (uintptr_t)closure.ref;
   uintptr_t closure_edge = (uintptr_t)closure.shadow;
   if (!closure_word || model_one_in(w, 2))
     closure_word = closure_edge = world_random_immediate(w);
-  struct shadow_finalizer shadow = { .active = 1, .serial = serial };
+  struct shadow_finalizer shadow = {.active = 1, .serial = serial};
   shadow.priority = model_below(w, TEST_FINALIZER_PRIORITIES);
   shadow.object = (uintptr_t)object.shadow;
   shadow.closure = closure_edge;
@@ -487,20 +466,20 @@ op_finalizer(struct world *w) {
 }
 
 /* Finalizer F of this world has been popped.  */
-static void
-world_finalize(struct world *w, struct gc_finalizer *f) {
-  uint64_t id = TEST_TAG_ID(*(uintptr_t*)f);
+static void world_finalize(struct world *w, struct gc_finalizer *f) {
+  uint64_t id = TEST_TAG_ID(*(uintptr_t *)f);
   struct shadow_finalizer *shadow = &w->finalizers[id >> 8 & 0xff];
   MODEL_CHECK(w, shadow->active && shadow->serial == id >> 16,
               "finalizer %llx fired twice", (unsigned long long)id);
   world_compute_reachability(w);
   struct shadow *object = shadow_target(shadow->object);
-  MODEL_CHECK(w, shadow->may_have_fired
-              || !shadow_is_reached(w, shadow->object, LEVEL_STRONG),
+  MODEL_CHECK(w,
+              shadow->may_have_fired ||
+                  !shadow_is_reached(w, shadow->object, LEVEL_STRONG),
               "finalizer %llx fired though object %llx is reachable",
               (unsigned long long)id, (unsigned long long)object->id);
-  void *ref = (void*)gc_ref_value(gc_finalizer_object(f));
-  void *closure = (void*)gc_ref_value(gc_finalizer_closure(f));
+  void *ref = (void *)gc_ref_value(gc_finalizer_object(f));
+  void *closure = (void *)gc_ref_value(gc_finalizer_closure(f));
   model_check_contents(w, ref, object);
   if (shadow_target(shadow->closure))
     model_check_contents(w, closure, shadow_target(shadow->closure));
@@ -515,9 +494,8 @@ world_finalize(struct world *w, struct gc_finalizer *f) {
 }
 
 /* Hand finalizer F to the world it belongs to.  With the lock held.  */
-static void
-deliver_finalizer(struct world *w, struct gc_finalizer *f) {
-  uint32_t index = TEST_TAG_ID(*(uintptr_t*)f) & 0xff;
+static void deliver_finalizer(struct world *w, struct gc_finalizer *f) {
+  uint32_t index = TEST_TAG_ID(*(uintptr_t *)f) & 0xff;
   MODEL_CHECK(w, index < (uint32_t)model_world_count,
               "popped something else than a finalizer");
   struct world *owner = &model_worlds[index];
@@ -531,8 +509,7 @@ deliver_finalizer(struct world *w, struct gc_finalizer *f) {
 
 /* Pop at most COUNT finalizers, and process what is this world's.  Returns how
    many those were.  */
-static int
-world_pop_finalizers(struct world *w, int count) {
+static int world_pop_finalizers(struct world *w, int count) {
   struct gc_finalizer *mine[MODEL_FINALIZERS];
   int n = 0, empty = 0;
   pthread_mutex_lock(&finalizer_lock);
@@ -557,37 +534,34 @@ world_pop_finalizers(struct world *w, int count) {
   return n;
 }
 
-static void
-op_pop_finalizers(struct world *w) {
+static void op_pop_finalizers(struct world *w) {
   world_pop_finalizers(w, 1 + model_below(w, 4));
 }
 
 /* Collections.  */
 
-static void
-world_check(struct world *w, int exact) {
+static void world_check(struct world *w, int exact) {
   world_compute_reachability(w);
   if (exact && w->exact)
     for (int i = 0; i < MODEL_FINALIZERS; i++)
-      MODEL_CHECK(w, !w->finalizers[i].active
-                  || shadow_is_reached(w, w->finalizers[i].object,
-                                       LEVEL_STRONG),
-                  "finalizer %d did not fire", i);
+      MODEL_CHECK(
+          w,
+          !w->finalizers[i].active ||
+              shadow_is_reached(w, w->finalizers[i].object, LEVEL_STRONG),
+          "finalizer %d did not fire", i);
   world_compare(w, exact);
   world_sweep_shadows(w);
 }
 
-static void
-op_check(struct world *w) {
+static void op_check(struct world *w) {
   world_check(w, 0);
   if (w->live_bytes > w->byte_limit)
     world_drop_roots(w, 2);
 }
 
-static void
-op_full_check(struct world *w) {
-  enum gc_collection_kind kind = model_one_in(w, 2)
-    ? GC_COLLECTION_MAJOR : GC_COLLECTION_COMPACTING;
+static void op_full_check(struct world *w) {
+  enum gc_collection_kind kind =
+      model_one_in(w, 2) ? GC_COLLECTION_MAJOR : GC_COLLECTION_COMPACTING;
   int quiet = 0;
   for (int i = 0; i < MODEL_FINALIZERS + 1 && !quiet; i++) {
     gc_collect(w->mut, kind);
@@ -598,12 +572,10 @@ op_full_check(struct world *w) {
     world_drop_roots(w, 2);
 }
 
-static void
-op_collect(struct world *w) {
+static void op_collect(struct world *w) {
   static const enum gc_collection_kind kinds[] = {
-    GC_COLLECTION_ANY, GC_COLLECTION_MINOR, GC_COLLECTION_MINOR,
-    GC_COLLECTION_MINOR, GC_COLLECTION_MAJOR, GC_COLLECTION_COMPACTING
-  };
+      GC_COLLECTION_ANY,   GC_COLLECTION_MINOR, GC_COLLECTION_MINOR,
+      GC_COLLECTION_MINOR, GC_COLLECTION_MAJOR, GC_COLLECTION_COMPACTING};
   gc_collect(w->mut, kinds[model_below(w, 6)]);
   if (model_one_in(w, 3))
     op_check(w);
@@ -611,8 +583,7 @@ op_collect(struct world *w) {
 
 /* Threads.  */
 
-static void*
-call_reactivated(struct gc_mutator *mut, void *data) {
+static void *call_reactivated(struct gc_mutator *mut, void *data) {
   struct world *w = data;
   if (mut != w->mut)
     abort();
@@ -621,17 +592,15 @@ call_reactivated(struct gc_mutator *mut, void *data) {
   return data;
 }
 
-static void*
-call_deactivated(struct gc_mutator *mut, void *data) {
+static void *call_deactivated(struct gc_mutator *mut, void *data) {
   struct world *w = data;
-  if (model_one_in(w, 2)
-      && gc_reactivate_for_call(mut, call_reactivated, data) != data)
+  if (model_one_in(w, 2) &&
+      gc_reactivate_for_call(mut, call_reactivated, data) != data)
     abort();
   return data;
 }
 
-static void
-op_deactivate(struct world *w) {
+static void op_deactivate(struct world *w) {
   if (model_one_in(w, 2)) {
     gc_deactivate(w->mut);
     for (volatile int i = model_below(w, 1000); i; i--)
@@ -642,8 +611,7 @@ op_deactivate(struct world *w) {
   }
 }
 
-static void*
-world_attach_again(struct gc_stack_addr base, void *data) {
+static void *world_attach_again(struct gc_stack_addr base, void *data) {
   struct world *w = data;
   w->mut = gc_init_for_thread(base, w->heap);
   MODEL_CHECK(w, w->mut, "attaching failed");
@@ -653,8 +621,7 @@ world_attach_again(struct gc_stack_addr base, void *data) {
 
 /* Leave the heap, and come back.  For threads that have nothing of it in their
    frames.  */
-static void
-op_reattach(struct world *w) {
+static void op_reattach(struct world *w) {
   /* For a while the roots are both the mutator's and the heap's.  */
   struct gc_mutator_roots *next = w->heap_view.next;
   w->heap_view = w->roots;
@@ -675,8 +642,7 @@ struct visitor {
   int inactive;
 };
 
-static void*
-visitor_thread(void *data) {
+static void *visitor_thread(void *data) {
   struct visitor *v = data;
   struct gc_mutator *mut = gc_init_for_thread(gc_empty_stack_addr(), v->heap);
   if (!mut)
@@ -692,17 +658,15 @@ visitor_thread(void *data) {
   return NULL;
 }
 
-static void*
-join_inactive(struct gc_mutator *mut, void *thread) {
+static void *join_inactive(struct gc_mutator *mut, void *thread) {
   (void)mut;
-  pthread_join(*(pthread_t*)thread, NULL);
+  pthread_join(*(pthread_t *)thread, NULL);
   return NULL;
 }
 
 /* Another thread attaches for a while.  */
-static void
-op_visitor(struct world *w) {
-  struct visitor v = { w->heap, model_random(w), model_one_in(w, 2) };
+static void op_visitor(struct world *w) {
+  struct visitor v = {w->heap, model_random(w), model_one_in(w, 2)};
   pthread_t thread;
   if (pthread_create(&thread, NULL, visitor_thread, &v) == 0)
     gc_deactivate_for_call(w->mut, join_inactive, &thread);

@@ -21,17 +21,17 @@ enum model_kind {
   MODEL_BOX,
   MODEL_NODE,
   MODEL_BYTES,
-  MODEL_RAW,                   /* untagged, pointerless */
-  MODEL_AMBIGUOUS,             /* untagged, conservatively traced */
+  MODEL_RAW,       /* untagged, pointerless */
+  MODEL_AMBIGUOUS, /* untagged, conservatively traced */
   MODEL_EPHEMERON,
   MODEL_EXTERN
 };
 
 /* How an object is held; the less, the stronger.  */
 enum model_level {
-  LEVEL_STRONG,                /* roots and closures of finalizers */
-  LEVEL_FINALIZER,             /* only objects of finalizers */
-  LEVEL_WEAK                   /* only ephemerons that are not yet broken */
+  LEVEL_STRONG,    /* roots and closures of finalizers */
+  LEVEL_FINALIZER, /* only objects of finalizers */
+  LEVEL_WEAK       /* only ephemerons that are not yet broken */
 };
 
 /* Indices of the edges of an ephemeron.  */
@@ -39,21 +39,21 @@ enum { EPHEMERON_CHAIN, EPHEMERON_KEY, EPHEMERON_VALUE, EPHEMERON_EDGES };
 
 /* An edge is null, an immediate (odd), or a shadow.  */
 struct shadow {
-  struct shadow *next;         /* all of the world */
-  struct shadow *work;         /* to be scanned */
-  struct shadow *waiting;      /* ephemerons that wait for this key */
+  struct shadow *next;    /* all of the world */
+  struct shadow *work;    /* to be scanned */
+  struct shadow *waiting; /* ephemerons that wait for this key */
   struct shadow *wait_next;
   uint64_t id;
-  uint64_t mark;               /* epoch in which it was reached ... */
+  uint64_t mark; /* epoch in which it was reached ... */
   uint64_t wait_epoch;
-  uint64_t visit;              /* epoch of the last comparison */
-  uintptr_t addr;              /* at that comparison */
-  uintptr_t pinned_at;         /* 0: not pinned */
+  uint64_t visit;      /* epoch of the last comparison */
+  uintptr_t addr;      /* at that comparison */
+  uintptr_t pinned_at; /* 0: not pinned */
   size_t bytes;
   uint32_t edge_count;
   uint8_t kind;
-  uint8_t level;               /* ... and how */
-  uint8_t dead;                /* ephemeron: known to be broken */
+  uint8_t level; /* ... and how */
+  uint8_t dead;  /* ephemeron: known to be broken */
   uintptr_t edges[];
 };
 
@@ -73,8 +73,8 @@ enum {
   MODEL_PRECISE_SLOTS = 24,
   MODEL_PINNED_SLOTS = 4,
   MODEL_AMBIGUOUS_SLOTS = 6,
-  MODEL_SLOTS = MODEL_PRECISE_SLOTS + MODEL_PINNED_SLOTS
-    + MODEL_AMBIGUOUS_SLOTS,
+  MODEL_SLOTS =
+      MODEL_PRECISE_SLOTS + MODEL_PINNED_SLOTS + MODEL_AMBIGUOUS_SLOTS,
   MODEL_CHAINS = 2,
   MODEL_EXTERNS = 2
 };
@@ -94,12 +94,12 @@ struct world {
   struct gc_heap *heap;
   struct gc_mutator *mut;
   uint32_t index;
-  uint64_t seed;               /* for messages */
+  uint64_t seed; /* for messages */
   uint64_t random;
   uint64_t ops;
-  int exact;                   /* precise roots: what is dead must be found */
+  int exact; /* precise roots: what is dead must be found */
   int threads;
-  size_t byte_limit;           /* of the live graph */
+  size_t byte_limit; /* of the live graph */
 
   struct world_slots *slots;
   struct gc_mutator_roots roots;
@@ -114,7 +114,7 @@ struct world {
   uint64_t next_id;
   struct shadow *all;
   uint64_t epoch;
-  size_t allocated_bytes;      /* since the last sweep of the shadow */
+  size_t allocated_bytes; /* since the last sweep of the shadow */
   size_t live_bytes;
 };
 
@@ -123,16 +123,16 @@ model_failed(struct world *w, const char *where, const char *format, ...);
 
 #define MODEL_STRING_(x) #x
 #define MODEL_STRING(x) MODEL_STRING_(x)
-#define MODEL_CHECK(w, cond, ...)                                       \
-  do {                                                                  \
-    if (!(cond))                                                        \
+#define MODEL_CHECK(w, cond, ...)                                          \
+  do {                                                                     \
+    if (!(cond))                                                           \
       model_failed((w), __FILE__ ":" MODEL_STRING(__LINE__), __VA_ARGS__); \
   } while (0)
 
 #include <stdarg.h>
 
-static void
-model_failed(struct world *w, const char *where, const char *format, ...) {
+static void model_failed(struct world *w, const char *where, const char *format,
+                         ...) {
   va_list args;
   va_start(args, format);
   fprintf(stderr, "%s: seed %llu, world %u, operation %llu: ", where,
@@ -144,38 +144,31 @@ model_failed(struct world *w, const char *where, const char *format, ...) {
 }
 
 /* splitmix64 */
-static inline uint64_t
-model_mix(uint64_t x) {
+static inline uint64_t model_mix(uint64_t x) {
   x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
   return x ^ (x >> 31);
 }
 
-static inline uint64_t
-model_random(struct world *w) {
+static inline uint64_t model_random(struct world *w) {
   return model_mix(w->random += UINT64_C(0x9e3779b97f4a7c15));
 }
 
-static inline uint64_t
-model_below(struct world *w, uint64_t n) {
+static inline uint64_t model_below(struct world *w, uint64_t n) {
   return model_random(w) % n;
 }
 
-static inline int
-model_one_in(struct world *w, uint64_t n) {
+static inline int model_one_in(struct world *w, uint64_t n) {
   return model_below(w, n) == 0;
 }
 
-static inline struct shadow*
-shadow_target(uintptr_t edge) {
-  return edge & 1 ? NULL : (struct shadow*)edge;
+static inline struct shadow *shadow_target(uintptr_t edge) {
+  return edge & 1 ? NULL : (struct shadow *)edge;
 }
 
-static struct shadow*
-shadow_make(struct world *w, enum model_kind kind, size_t bytes,
-            uint32_t edge_count) {
-  struct shadow *s =
-    calloc(1, sizeof(*s) + edge_count * sizeof(uintptr_t));
+static struct shadow *shadow_make(struct world *w, enum model_kind kind,
+                                  size_t bytes, uint32_t edge_count) {
+  struct shadow *s = calloc(1, sizeof(*s) + edge_count * sizeof(uintptr_t));
   if (!s)
     abort();
   s->kind = kind;
@@ -196,15 +189,13 @@ struct shadow_search {
   enum model_level level;
 };
 
-static inline int
-shadow_is_reached(const struct world *w, uintptr_t edge,
-                  enum model_level level) {
+static inline int shadow_is_reached(const struct world *w, uintptr_t edge,
+                                    enum model_level level) {
   struct shadow *s = shadow_target(edge);
   return !s || (s->mark == w->epoch && s->level <= level);
 }
 
-static void
-shadow_reach(struct shadow_search *search, uintptr_t edge) {
+static void shadow_reach(struct shadow_search *search, uintptr_t edge) {
   struct shadow *s = shadow_target(edge);
   if (!s || s->mark == search->epoch)
     return;
@@ -214,8 +205,8 @@ shadow_reach(struct shadow_search *search, uintptr_t edge) {
   search->work = s;
 }
 
-static void
-shadow_scan_ephemeron(struct shadow_search *search, struct shadow *s) {
+static void shadow_scan_ephemeron(struct shadow_search *search,
+                                  struct shadow *s) {
   shadow_reach(search, s->edges[EPHEMERON_CHAIN]);
   if (s->dead)
     return;
@@ -231,8 +222,7 @@ shadow_scan_ephemeron(struct shadow_search *search, struct shadow *s) {
   }
 }
 
-static void
-shadow_search_all(struct shadow_search *search) {
+static void shadow_search_all(struct shadow_search *search) {
   while (search->work) {
     struct shadow *s = search->work;
     search->work = s->work;
@@ -250,15 +240,14 @@ shadow_search_all(struct shadow_search *search) {
 }
 
 /* What only ephemerons hold whose key is gone.  */
-static void
-shadow_search_weak(struct world *w, struct shadow_search *search) {
+static void shadow_search_weak(struct world *w, struct shadow_search *search) {
   int again;
   search->level = LEVEL_WEAK;
   do {
     again = 0;
     for (struct shadow *s = w->all; s; s = s->next) {
-      if (s->kind != MODEL_EPHEMERON || s->dead || s->mark != search->epoch
-          || shadow_is_reached(w, s->edges[EPHEMERON_KEY], LEVEL_WEAK))
+      if (s->kind != MODEL_EPHEMERON || s->dead || s->mark != search->epoch ||
+          shadow_is_reached(w, s->edges[EPHEMERON_KEY], LEVEL_WEAK))
         continue;
       shadow_reach(search, s->edges[EPHEMERON_KEY]);
       shadow_search_all(search);
@@ -268,9 +257,8 @@ shadow_search_weak(struct world *w, struct shadow_search *search) {
 }
 
 /* Compute the level of each object.  */
-static void
-world_compute_reachability(struct world *w) {
-  struct shadow_search search = { ++w->epoch, NULL, LEVEL_STRONG };
+static void world_compute_reachability(struct world *w) {
+  struct shadow_search search = {++w->epoch, NULL, LEVEL_STRONG};
   for (int i = 0; i < MODEL_SLOTS; i++)
     shadow_reach(&search, w->shadow_slots[i]);
   for (int i = 0; i < MODEL_CHAINS; i++)
@@ -290,8 +278,7 @@ world_compute_reachability(struct world *w) {
 }
 
 /* Free the shadows of what nothing holds.  After the computation.  */
-static void
-world_sweep_shadows(struct world *w) {
+static void world_sweep_shadows(struct world *w) {
   struct shadow **loc = &w->all;
   w->live_bytes = 0;
   while (*loc) {
@@ -308,14 +295,13 @@ world_sweep_shadows(struct world *w) {
 }
 
 /* May the collector have broken ephemeron S?  */
-static inline int
-shadow_may_be_dead(const struct world *w, const struct shadow *s) {
-  return s->dead
-    || !shadow_is_reached(w, s->edges[EPHEMERON_KEY], LEVEL_FINALIZER);
+static inline int shadow_may_be_dead(const struct world *w,
+                                     const struct shadow *s) {
+  return s->dead ||
+         !shadow_is_reached(w, s->edges[EPHEMERON_KEY], LEVEL_FINALIZER);
 }
 
-static inline void
-shadow_break(struct shadow *s) {
+static inline void shadow_break(struct shadow *s) {
   s->dead = 1;
   s->edges[EPHEMERON_KEY] = s->edges[EPHEMERON_VALUE] = 0;
 }

@@ -5,30 +5,26 @@
 #include "../src/mmc.c"
 #include "test-heap.h"
 
-static int
-is_logged(void *loc) {
-  return (*nofl_metadata_byte((uintptr_t)loc)
-          & nofl_log_bit(gc_edge(loc))) != 0;
+static int is_logged(void *loc) {
+  return (*nofl_metadata_byte((uintptr_t)loc) & nofl_log_bit(gc_edge(loc))) !=
+         0;
 }
 
-static int
-barrier_fast(struct test_heap *t, struct test_node *node, uint32_t i,
-             void *value) {
-  return gc_write_barrier_fast(t->mut, gc_ref_from_heap_object(node),
-                               test_node_bytes(node->edge_count,
-                                               node->payload_words),
-                               gc_edge(&node->edges[i]),
-                               gc_ref_from_heap_object(value));
+static int barrier_fast(struct test_heap *t, struct test_node *node, uint32_t i,
+                        void *value) {
+  return gc_write_barrier_fast(
+      t->mut, gc_ref_from_heap_object(node),
+      test_node_bytes(node->edge_count, node->payload_words),
+      gc_edge(&node->edges[i]), gc_ref_from_heap_object(value));
 }
 
 /* The inline path asks for the slow one iff the object is old and the bit of
    this very field is clear.  */
-static void
-inline_path_agrees_with_the_model(void **state) {
+static void inline_path_agrees_with_the_model(void **state) {
   (void)state;
   enum { N = 64 };
   struct test_heap *t = test_heap_make("heap-size=8m", "verify");
-  uint8_t logged[N] = { 0 };
+  uint8_t logged[N] = {0};
   t->root.ref = test_make_node(t->mut, N, 3);
   struct test_box *young = test_make_box(t->mut, 1);
   for (int i = 0; i < N; i++)
@@ -41,7 +37,7 @@ inline_path_agrees_with_the_model(void **state) {
     young = test_make_box(t->mut, i);
     if (round % 50 == 49) {
       gc_collect(t->mut, round % 100 == 49 ? GC_COLLECTION_MINOR
-                 : GC_COLLECTION_COMPACTING);
+                                           : GC_COLLECTION_COMPACTING);
       memset(logged, 0, sizeof(logged));
       test_check_table(&t->root);
       continue;
@@ -58,32 +54,30 @@ inline_path_agrees_with_the_model(void **state) {
 }
 
 /* Old values and immediates are not remembered.  */
-static void
-uninteresting_stores_are_not_logged(void **state) {
+static void uninteresting_stores_are_not_logged(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
-  struct test_handle old = { NULL, NULL };
+  struct test_handle old = {NULL, NULL};
   test_push(t, &old);
   t->root.ref = test_make_node(t->mut, 8, 0);
   old.ref = test_make_box(t->mut, 1);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   struct test_node *node = t->root.ref;
   test_store(t->mut, node, 1, old.ref);
-  gc_write_barrier(t->mut, gc_ref_from_heap_object(node),
-                   test_node_bytes(8, 0), gc_edge(&node->edges[2]),
-                   gc_ref_immediate(17));
+  gc_write_barrier(t->mut, gc_ref_from_heap_object(node), test_node_bytes(8, 0),
+                   gc_edge(&node->edges[2]), gc_ref_immediate(17));
   assert_false(is_logged(&node->edges[1]));
   assert_false(is_logged(&node->edges[2]));
   test_store(t->mut, node, 1, test_make_box(t->mut, 1));
-  assert_true(is_logged(&((struct test_node*)t->root.ref)->edges[1]));
+  assert_true(is_logged(&((struct test_node *)t->root.ref)->edges[1]));
   test_pop(t, &old);
   test_heap_finish(t);
 }
 
-static inline void
-check_not_logged(struct nofl_space *space, struct nofl_block *block,
-                 void *data) {
-  (void)space; (void)data;
+static inline void check_not_logged(struct nofl_space *space,
+                                    struct nofl_block *block, void *data) {
+  (void)space;
+  (void)data;
   if (block->place == NOFL_PLACE_PAGED_OUT)
     return;
   const uint8_t *meta = nofl_block_metadata(block);
@@ -93,8 +87,7 @@ check_not_logged(struct nofl_space *space, struct nofl_block *block,
 }
 
 /* No collection leaves a logged field behind, also where objects moved.  */
-static void
-collections_empty_the_remembered_set(void **state) {
+static void collections_empty_the_remembered_set(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
   t->root.ref = test_make_node(t->mut, 1000, 0);
@@ -121,22 +114,21 @@ struct storer {
   uint32_t seed;
 };
 
-static void*
-storer_attached(struct gc_stack_addr base, void *data) {
+static void *storer_attached(struct gc_stack_addr base, void *data) {
   struct storer *s = data;
   struct gc_mutator *mut = gc_init_for_thread(base, s->t->heap);
   for (int n = 0; n < STORES; n++) {
     s->seed = s->seed * 1664525 + 1013904223;
     struct test_box *box = NULL;
     int which = (s->seed >> 12) & 1;
-    uint32_t i = (s->seed >> 14)
-      % ((struct test_node*)s->tables[which].ref)->edge_count;
+    uint32_t i = (s->seed >> 14) %
+                 ((struct test_node *)s->tables[which].ref)->edge_count;
     box = test_make_box(mut, i);
     struct test_node *table = s->tables[which].ref;
     gc_write_barrier(mut, gc_ref_from_heap_object(table),
                      test_node_bytes(table->edge_count, 0),
                      gc_edge(&table->edges[i]), gc_ref_from_heap_object(box));
-    gc_atomic_store(&table->edges[i], (void*)box);
+    gc_atomic_store(&table->edges[i], (void *)box);
     if (n % 1000 == 999)
       gc_collect(mut, GC_COLLECTION_MINOR);
     if (n % 64 == 0)
@@ -146,24 +138,21 @@ storer_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-storer_main(void *data) {
+static void *storer_main(void *data) {
   return gc_call_with_stack_addr(storer_attached, data);
 }
 
-static void*
-join_storers(struct gc_mutator *mut, void *data) {
+static void *join_storers(struct gc_mutator *mut, void *data) {
   (void)mut;
   for (int i = 0; i < STORERS; i++)
-    pthread_join(((pthread_t*)data)[i], NULL);
+    pthread_join(((pthread_t *)data)[i], NULL);
   return NULL;
 }
 
-static void
-concurrent_stores_are_remembered(void **state) {
+static void concurrent_stores_are_remembered(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=32m", NULL);
-  struct test_handle tables[2] = { { NULL, NULL }, { NULL, NULL } };
+  struct test_handle tables[2] = {{NULL, NULL}, {NULL, NULL}};
   test_push(t, &tables[0]);
   test_push(t, &tables[1]);
   tables[0].ref = test_make_node(t->mut, 300, 0);
@@ -172,9 +161,9 @@ concurrent_stores_are_remembered(void **state) {
   pthread_t threads[STORERS];
   struct storer storers[STORERS];
   for (int i = 0; i < STORERS; i++) {
-    storers[i] = (struct storer) { t, tables, i };
-    assert_int_equal(pthread_create(&threads[i], NULL, storer_main,
-                                    &storers[i]), 0);
+    storers[i] = (struct storer){t, tables, i};
+    assert_int_equal(
+        pthread_create(&threads[i], NULL, storer_main, &storers[i]), 0);
   }
   gc_deactivate_for_call(t->mut, join_storers, threads);
   gc_collect(t->mut, GC_COLLECTION_MINOR);
@@ -187,13 +176,12 @@ concurrent_stores_are_remembered(void **state) {
 }
 
 /* Old large objects and objects outside of the heap hold young ones.  */
-static void
-large_and_foreign_holders(void **state) {
+static void large_and_foreign_holders(void **state) {
   (void)state;
   static struct gc_extern_space space;
-  static struct test_extern object = { .tag = TEST_TAG(TEST_EXTERN, 0) };
+  static struct test_extern object = {.tag = TEST_TAG(TEST_EXTERN, 0)};
   struct test_heap *t = test_heap_make("heap-size=16m", "verify,poison");
-  struct test_handle foreign = { &object, NULL };
+  struct test_handle foreign = {&object, NULL};
   gc_heap_set_extern_space(t->heap, &space);
   test_push(t, &foreign);
   t->root.ref = test_make_node(t->mut, 3000, 0);
@@ -216,14 +204,13 @@ large_and_foreign_holders(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(inline_path_agrees_with_the_model),
-    cmocka_unit_test(uninteresting_stores_are_not_logged),
-    cmocka_unit_test(collections_empty_the_remembered_set),
-    cmocka_unit_test(concurrent_stores_are_remembered),
-    cmocka_unit_test(large_and_foreign_holders),
+      cmocka_unit_test(inline_path_agrees_with_the_model),
+      cmocka_unit_test(uninteresting_stores_are_not_logged),
+      cmocka_unit_test(collections_empty_the_remembered_set),
+      cmocka_unit_test(concurrent_stores_are_remembered),
+      cmocka_unit_test(large_and_foreign_holders),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,8 +128,8 @@ static void test_report_of_nothing(void **state) {
 /* The order of the members of the table is the interface.  */
 static void test_order(void **state) {
   (void)state;
-#define AT(member, n)                                                          \
-  assert_int_equal(offsetof(struct gc_event_listener, member),                 \
+#define AT(member, n)                                          \
+  assert_int_equal(offsetof(struct gc_event_listener, member), \
                    ((n)-1) * sizeof(void (*)(void)))
   AT(init, 1);
   AT(requesting_stop, 2);
@@ -154,10 +154,8 @@ static void test_order(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_counts),
-      cmocka_unit_test(test_times),
-      cmocka_unit_test(test_report),
-      cmocka_unit_test(test_report_of_nothing),
+      cmocka_unit_test(test_counts), cmocka_unit_test(test_times),
+      cmocka_unit_test(test_report), cmocka_unit_test(test_report_of_nothing),
       cmocka_unit_test(test_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,14 +7,12 @@
 
 /* A request is satisfied by a collection of its kind or more, also the first
    one of a heap, also in a build that has no such kind.  */
-static void
-requests_are_honoured(void **state) {
+static void requests_are_honoured(void **state) {
   (void)state;
   static const enum gc_collection_kind kinds[] = {
-    GC_COLLECTION_COMPACTING, GC_COLLECTION_MINOR, GC_COLLECTION_MAJOR,
-    GC_COLLECTION_MINOR, GC_COLLECTION_MINOR, GC_COLLECTION_COMPACTING,
-    GC_COLLECTION_ANY
-  };
+      GC_COLLECTION_COMPACTING, GC_COLLECTION_MINOR, GC_COLLECTION_MAJOR,
+      GC_COLLECTION_MINOR,      GC_COLLECTION_MINOR, GC_COLLECTION_COMPACTING,
+      GC_COLLECTION_ANY};
   struct test_heap *t = test_heap_make("heap-size=8m", "verify");
   test_make_table(t->mut, &t->root, 5000);
   for (int i = 0; i < 7; i++) {
@@ -32,8 +30,7 @@ requests_are_honoured(void **state) {
 }
 
 /* Without a barrier a minor collection would sweep live objects.  */
-static void
-minor_request_is_safe_without_generations(void **state) {
+static void minor_request_is_safe_without_generations(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", "verify,poison");
   t->root.ref = test_make_node(t->mut, 1000, 0);
@@ -44,7 +41,7 @@ minor_request_is_safe_without_generations(void **state) {
       if (GC_GENERATIONAL)
         test_store(t->mut, t->root.ref, i, box);
       else
-        ((struct test_node*)t->root.ref)->edges[i] = box;
+        ((struct test_node *)t->root.ref)->edges[i] = box;
     }
     gc_collect(t->mut, GC_COLLECTION_MINOR);
     test_check_table(&t->root);
@@ -64,59 +61,54 @@ struct requester {
 
 static void __attribute__((noinline))
 make_dying_ephemeron(struct gc_mutator *mut, struct test_handle *e) {
-  struct test_handle key = { test_make_box(mut, 1), NULL };
+  struct test_handle key = {test_make_box(mut, 1), NULL};
   /* No safepoint: the allocation of the ephemeron is one, so root the key.  */
   e->ref = key.ref;
   struct gc_ephemeron *ephemeron = gc_allocate_ephemeron(mut);
-  *(uintptr_t*)ephemeron = TEST_TAG(TEST_EPHEMERON, 0);
+  *(uintptr_t *)ephemeron = TEST_TAG(TEST_EPHEMERON, 0);
   gc_ephemeron_init(mut, ephemeron, gc_ref((uintptr_t)e->ref),
                     gc_ref((uintptr_t)e->ref));
   e->ref = ephemeron;
 }
 
-static void*
-request_collections(struct gc_stack_addr base, void *data) {
+static void *request_collections(struct gc_stack_addr base, void *data) {
   struct requester *r = data;
   struct gc_mutator *mut = gc_init_for_thread(base, r->t->heap);
-  struct test_handle e = { NULL, NULL };
-  struct gc_mutator_roots roots = { .handles = &e };
+  struct test_handle e = {NULL, NULL};
+  struct gc_mutator_roots roots = {.handles = &e};
   gc_mutator_set_roots(mut, &roots);
   for (int i = 0; i < ROUNDS; i++) {
-    enum gc_collection_kind kind =
-      GC_COLLECTION_MINOR + (i * 7 + r->index) % 3;
+    enum gc_collection_kind kind = GC_COLLECTION_MINOR + (i * 7 + r->index) % 3;
     make_dying_ephemeron(mut, &e);
     gc_collect(mut, kind);
-    if (TEST_EXACT && kind != GC_COLLECTION_MINOR
-        && !gc_ref_is_null(gc_ephemeron_key(e.ref)))
+    if (TEST_EXACT && kind != GC_COLLECTION_MINOR &&
+        !gc_ref_is_null(gc_ephemeron_key(e.ref)))
       abort();
   }
   gc_finish_for_thread(mut);
   return NULL;
 }
 
-static void*
-requester_thread(void *data) {
+static void *requester_thread(void *data) {
   return gc_call_with_stack_addr(request_collections, data);
 }
 
-static void*
-join_threads(struct gc_mutator *mut, void *data) {
+static void *join_threads(struct gc_mutator *mut, void *data) {
   (void)mut;
   for (int i = 0; i < COLLECTORS; i++)
-    pthread_join(((pthread_t*)data)[i], NULL);
+    pthread_join(((pthread_t *)data)[i], NULL);
   return NULL;
 }
 
-static void
-shared_collections_are_of_the_right_kind(void **state) {
+static void shared_collections_are_of_the_right_kind(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=16m", "delay=50");
   pthread_t threads[COLLECTORS];
   struct requester requesters[COLLECTORS];
   for (int i = 0; i < COLLECTORS; i++) {
-    requesters[i] = (struct requester) { t, i };
-    assert_int_equal(0, pthread_create(&threads[i], NULL, requester_thread,
-                                       &requesters[i]));
+    requesters[i] = (struct requester){t, i};
+    assert_int_equal(
+        0, pthread_create(&threads[i], NULL, requester_thread, &requesters[i]));
   }
   gc_deactivate_for_call(t->mut, join_threads, threads);
   test_heap_finish(t);
@@ -124,13 +116,12 @@ shared_collections_are_of_the_right_kind(void **state) {
 
 /* A chain of ephemerons, each keyed by the value of the one before, longer than
    any stack could hold, dies and lives as one.  */
-static void
-long_ephemeron_chain(void **state) {
+static void long_ephemeron_chain(void **state) {
   (void)state;
   enum { N = 100000 };
   struct test_heap *t = test_heap_make("heap-size=64m", NULL);
-  struct test_handle chain = { NULL, NULL }, key = { NULL, NULL };
-  struct test_handle first = { NULL, NULL };
+  struct test_handle chain = {NULL, NULL}, key = {NULL, NULL};
+  struct test_handle first = {NULL, NULL};
   test_push(t, &chain);
   test_push(t, &key);
   test_push(t, &first);
@@ -138,7 +129,7 @@ long_ephemeron_chain(void **state) {
   for (int i = 1; i < N; i++) {
     t->root.ref = test_make_box(t->mut, i);
     struct gc_ephemeron *e = test_make_ephemeron(t->mut, &key, &t->root);
-    gc_ephemeron_chain_push((struct gc_ephemeron**)&chain.ref, e);
+    gc_ephemeron_chain_push((struct gc_ephemeron **)&chain.ref, e);
     key.ref = t->root.ref;
   }
   t->root.ref = key.ref = NULL;
@@ -146,17 +137,18 @@ long_ephemeron_chain(void **state) {
     gc_collect(t->mut, round ? GC_COLLECTION_COMPACTING : GC_COLLECTION_MAJOR);
     int length = 0;
     struct gc_ephemeron *e =
-      gc_ephemeron_chain_head((struct gc_ephemeron**)&chain.ref);
+        gc_ephemeron_chain_head((struct gc_ephemeron **)&chain.ref);
     for (; e; e = gc_ephemeron_chain_next(e), length++)
-      assert_int_equal(TEST_TAG_ID(((struct test_box*)gc_ref_value
-                                    (gc_ephemeron_value(e)))->tag),
-                       N - 1 - length);
+      assert_int_equal(
+          TEST_TAG_ID(
+              ((struct test_box *)gc_ref_value(gc_ephemeron_value(e)))->tag),
+          N - 1 - length);
     assert_int_equal(length, N - 1);
   }
   first.ref = NULL;
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   if (TEST_EXACT)
-    assert_null(gc_ephemeron_chain_head((struct gc_ephemeron**)&chain.ref));
+    assert_null(gc_ephemeron_chain_head((struct gc_ephemeron **)&chain.ref));
   test_pop(t, &first);
   test_pop(t, &key);
   test_pop(t, &chain);
@@ -166,7 +158,7 @@ long_ephemeron_chain(void **state) {
 static void __attribute__((noinline))
 make_finalizable(struct test_heap *t, unsigned priority, void *object,
                  uintptr_t closure) {
-  struct test_handle handle = { object, NULL };
+  struct test_handle handle = {object, NULL};
   test_push(t, &handle);
   test_attach_finalizer(t->mut, priority, &handle, closure);
   test_pop(t, &handle);
@@ -174,18 +166,17 @@ make_finalizable(struct test_heap *t, unsigned priority, void *object,
 
 /* What a fired finalizer keeps alive is not finalized at a later priority in
    the same collection; at the same priority all fire together.  */
-static void
-finalizer_priorities(void **state) {
+static void finalizer_priorities(void **state) {
   (void)state;
   if (!TEST_EXACT)
     return;
   struct test_heap *t = test_heap_make("heap-size=8m", "verify");
-  struct test_handle other = { NULL, NULL };
+  struct test_handle other = {NULL, NULL};
   test_push(t, &other);
   for (int same = 0; same < 2; same++) {
     t->root.ref = test_make_box(t->mut, 1);
     other.ref = test_make_box(t->mut, 2);
-    ((struct test_box*)other.ref)->edge = t->root.ref;
+    ((struct test_box *)other.ref)->edge = t->root.ref;
     make_finalizable(t, same ? 1 : 0, other.ref, 8 * 2 + 1);
     make_finalizable(t, 1, t->root.ref, 8 * 1 + 1);
     t->root.ref = other.ref = NULL;
@@ -209,15 +200,14 @@ finalizer_priorities(void **state) {
 
 /* A mark stack of a few items: what is dropped is found again, also in huge
    objects, through ephemerons and outside of the heap.  */
-static void
-mark_stack_overflow(void **state) {
+static void mark_stack_overflow(void **state) {
   (void)state;
   struct gc_extern_space *space = calloc(1, sizeof(*space));
   enum { EXTERNS = 200 };
   struct test_extern *externs = calloc(EXTERNS, sizeof(*externs));
-  struct test_heap *t = test_heap_make("heap-size=64m,parallelism=3",
-                                       "verify,mark-stack=16");
-  struct test_handle table = { NULL, NULL };
+  struct test_heap *t =
+      test_heap_make("heap-size=64m,parallelism=3", "verify,mark-stack=16");
+  struct test_handle table = {NULL, NULL};
   gc_heap_set_extern_space(t->heap, space);
   test_push(t, &table);
   test_make_table(t->mut, &table, 40000);
@@ -229,13 +219,13 @@ mark_stack_overflow(void **state) {
                           sizeof(externs[i]), gc_edge(&externs[i].edges[0]),
                           gc_ref_from_heap_object(box));
     externs[i].edges[0] = box;
-    ((struct test_node*)t->root.ref)->edges[i] = &externs[i];
+    ((struct test_node *)t->root.ref)->edges[i] = &externs[i];
   }
   for (int i = 0; i < 6; i++) {
     gc_collect(t->mut, GC_COLLECTION_MINOR + i % 3);
     test_check_table(&table);
     for (int j = 0; j < EXTERNS; j++)
-      assert_int_equal(((struct test_box*)externs[j].edges[0])->tag,
+      assert_int_equal(((struct test_box *)externs[j].edges[0])->tag,
                        TEST_TAG(TEST_BOX, j));
   }
   assert_int_equal(space->starts, space->finishes);
@@ -245,29 +235,27 @@ mark_stack_overflow(void **state) {
 }
 
 /* A key outside of the heap is live.  */
-static void
-foreign_ephemeron_key(void **state) {
+static void foreign_ephemeron_key(void **state) {
   (void)state;
   static struct gc_extern_space space;
-  static struct test_extern object = { .tag = TEST_TAG(TEST_EXTERN, 0) };
+  static struct test_extern object = {.tag = TEST_TAG(TEST_EXTERN, 0)};
   struct test_heap *t = test_heap_make("heap-size=4m", "verify");
   gc_heap_set_extern_space(t->heap, &space);
-  struct test_handle key = { &object, NULL }, value = { NULL, NULL };
-  value.ref = (void*)(uintptr_t)17;
+  struct test_handle key = {&object, NULL}, value = {NULL, NULL};
+  value.ref = (void *)(uintptr_t)17;
   t->root.ref = test_make_ephemeron(t->mut, &key, &value);
   gc_collect(t->mut, GC_COLLECTION_COMPACTING);
   assert_int_equal(gc_ref_value(gc_ephemeron_key(t->root.ref)),
                    (uintptr_t)&object);
   gc_ephemeron_mark_dead(t->root.ref);
-  assert_int_equal(0, gc_ref_value(gc_ephemeron_swap_value
-                                   (t->mut, t->root.ref, gc_ref(25))));
+  assert_int_equal(0, gc_ref_value(gc_ephemeron_swap_value(t->mut, t->root.ref,
+                                                           gc_ref(25))));
   test_heap_finish(t);
 }
 
 /* Many large objects need no recursion; young ones die in minor
    collections.  */
-static void
-large_objects(void **state) {
+static void large_objects(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=256m", NULL);
   t->root.ref = test_make_node(t->mut, 10000, 0);
@@ -290,11 +278,10 @@ large_objects(void **state) {
 
 /* The square-root rule: more allocation and slower tracing give more room, and
    the ends of the clamp are not where usual inputs lead.  */
-static void
-adaptive_size_follows_the_rule(void **state) {
+static void adaptive_size_follows_the_rule(void **state) {
   (void)state;
   struct test_heap *t =
-    test_heap_make("heap-size-policy=adaptive,heap-size=4m", NULL);
+      test_heap_make("heap-size-policy=adaptive,heap-size=4m", NULL);
   struct mmc_sizing *sizing = &t->heap->sizing;
   double live = 64 << 20, last = 0;
   for (double rate = 0.05; rate < 10; rate *= 2) {
@@ -312,18 +299,17 @@ adaptive_size_follows_the_rule(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(requests_are_honoured),
-    cmocka_unit_test(minor_request_is_safe_without_generations),
-    cmocka_unit_test(shared_collections_are_of_the_right_kind),
-    cmocka_unit_test(long_ephemeron_chain),
-    cmocka_unit_test(finalizer_priorities),
-    cmocka_unit_test(mark_stack_overflow),
-    cmocka_unit_test(foreign_ephemeron_key),
-    cmocka_unit_test(large_objects),
-    cmocka_unit_test(adaptive_size_follows_the_rule),
+      cmocka_unit_test(requests_are_honoured),
+      cmocka_unit_test(minor_request_is_safe_without_generations),
+      cmocka_unit_test(shared_collections_are_of_the_right_kind),
+      cmocka_unit_test(long_ephemeron_chain),
+      cmocka_unit_test(finalizer_priorities),
+      cmocka_unit_test(mark_stack_overflow),
+      cmocka_unit_test(foreign_ephemeron_key),
+      cmocka_unit_test(large_objects),
+      cmocka_unit_test(adaptive_size_follows_the_rule),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,36 +23,36 @@
 typedef void (*test_visitor)(struct gc_edge edge, struct gc_heap *heap,
                              void *data);
 
-static inline void
-test_visit_array(void **edges, size_t count, test_visitor visit,
-                 struct gc_heap *heap, void *data) {
+static inline void test_visit_array(void **edges, size_t count,
+                                    test_visitor visit, struct gc_heap *heap,
+                                    void *data) {
   for (size_t i = 0; i < count; i++)
     visit(gc_edge(&edges[i]), heap, data);
 }
 
-static inline size_t
-test_trace_node(struct test_node *node, test_visitor visit,
-                struct gc_heap *heap, void *data) {
+static inline size_t test_trace_node(struct test_node *node, test_visitor visit,
+                                     struct gc_heap *heap, void *data) {
   if (visit)
     test_visit_array(node->edges, node->edge_count, visit, heap, data);
   return test_node_bytes(node->edge_count, node->payload_words);
 }
 
-GC_EMBEDDER_API inline size_t
-gc_trace_object(struct gc_ref ref, test_visitor visit, struct gc_heap *heap,
-                void *trace_data) {
+GC_EMBEDDER_API inline size_t gc_trace_object(struct gc_ref ref,
+                                              test_visitor visit,
+                                              struct gc_heap *heap,
+                                              void *trace_data) {
   void *obj = gc_ref_heap_object(ref);
-  switch (TEST_TAG_KIND(*(uintptr_t*)obj)) {
+  switch (TEST_TAG_KIND(*(uintptr_t *)obj)) {
   case TEST_LEAF:
     return sizeof(struct test_leaf);
   case TEST_BOX:
     if (visit)
-      visit(gc_edge(&((struct test_box*)obj)->edge), heap, trace_data);
+      visit(gc_edge(&((struct test_box *)obj)->edge), heap, trace_data);
     return sizeof(struct test_box);
   case TEST_NODE:
     return test_trace_node(obj, visit, heap, trace_data);
   case TEST_BYTES:
-    return ((struct test_bytes*)obj)->size;
+    return ((struct test_bytes *)obj)->size;
   case TEST_EPHEMERON:
     if (visit)
       gc_trace_ephemeron(obj, visit, heap, trace_data);
@@ -63,7 +63,7 @@ gc_trace_object(struct gc_ref ref, test_visitor visit, struct gc_heap *heap,
     return gc_finalizer_size();
   case TEST_EXTERN:
     if (visit)
-      test_visit_array(((struct test_extern*)obj)->edges, TEST_EXTERN_EDGES,
+      test_visit_array(((struct test_extern *)obj)->edges, TEST_EXTERN_EDGES,
                        visit, heap, trace_data);
     return sizeof(struct test_extern);
   default:
@@ -71,29 +71,30 @@ gc_trace_object(struct gc_ref ref, test_visitor visit, struct gc_heap *heap,
   }
 }
 
-GC_EMBEDDER_API inline size_t
-gc_trace_object_slice(struct gc_ref ref, size_t offset, size_t limit,
-                      test_visitor visit, struct gc_heap *heap,
-                      void *trace_data) {
+GC_EMBEDDER_API inline size_t gc_trace_object_slice(struct gc_ref ref,
+                                                    size_t offset, size_t limit,
+                                                    test_visitor visit,
+                                                    struct gc_heap *heap,
+                                                    void *trace_data) {
   struct test_node *node = gc_ref_heap_object(ref);
   if (TEST_TAG_KIND(node->tag) != TEST_NODE)
     return gc_trace_object(ref, offset ? NULL : visit, heap, trace_data);
   size_t header = offsetof(struct test_node, edges);
-  size_t end = header + node->edge_count * sizeof(void*);
+  size_t end = header + node->edge_count * sizeof(void *);
   if (offset < header)
     offset = header;
   if (limit > end)
     limit = end;
-  for (; offset < limit; offset += sizeof(void*))
-    visit(gc_edge((char*)node + offset), heap, trace_data);
+  for (; offset < limit; offset += sizeof(void *))
+    visit(gc_edge((char *)node + offset), heap, trace_data);
   return test_node_bytes(node->edge_count, node->payload_words);
 }
 
 /* Roots.  */
 
-static inline void
-test_trace_handles(struct test_handle *handle, test_visitor visit,
-                   struct gc_heap *heap, void *data) {
+static inline void test_trace_handles(struct test_handle *handle,
+                                      test_visitor visit, struct gc_heap *heap,
+                                      void *data) {
   for (; handle; handle = handle->next)
     visit(gc_edge(&handle->ref), heap, data);
 }
@@ -106,22 +107,21 @@ gc_trace_mutator_roots(struct gc_mutator_roots *roots, test_visitor visit,
                    data);
   if (GC_CONSERVATIVE_ROOTS)
     return;
-  test_visit_array(roots->pinned.slots, roots->pinned.count, visit, heap,
-                   data);
+  test_visit_array(roots->pinned.slots, roots->pinned.count, visit, heap, data);
   test_visit_array(roots->ambiguous.slots, roots->ambiguous.count, visit, heap,
                    data);
 }
 
-GC_EMBEDDER_API inline void
-gc_trace_heap_roots(struct gc_heap_roots *roots, test_visitor visit,
-                    struct gc_heap *heap, void *data) {
+GC_EMBEDDER_API inline void gc_trace_heap_roots(struct gc_heap_roots *roots,
+                                                test_visitor visit,
+                                                struct gc_heap *heap,
+                                                void *data) {
   test_trace_handles(roots->handles, visit, heap, data);
   for (struct gc_mutator_roots *r = roots->first; r; r = r->next)
     gc_trace_mutator_roots(r, visit, heap, data);
 }
 
-GC_EMBEDDER_API inline void
-gc_trace_mutator_pinned_roots(
+GC_EMBEDDER_API inline void gc_trace_mutator_pinned_roots(
     struct gc_mutator_roots *roots,
     void (*trace_pinned)(struct gc_ref ref, struct gc_heap *heap, void *data),
     void (*trace_ambiguous)(uintptr_t start, uintptr_t end,
@@ -131,13 +131,13 @@ gc_trace_mutator_pinned_roots(
   for (size_t i = 0; i < roots->pinned.count; i++)
     trace_pinned(gc_ref((uintptr_t)roots->pinned.slots[i]), heap, data);
   if (roots->ambiguous.count)
-    trace_ambiguous((uintptr_t)roots->ambiguous.slots,
-                    (uintptr_t)(roots->ambiguous.slots
-                                + roots->ambiguous.count), 1, heap, data);
+    trace_ambiguous(
+        (uintptr_t)roots->ambiguous.slots,
+        (uintptr_t)(roots->ambiguous.slots + roots->ambiguous.count), 1, heap,
+        data);
 }
 
-GC_EMBEDDER_API inline void
-gc_trace_heap_pinned_roots(
+GC_EMBEDDER_API inline void gc_trace_heap_pinned_roots(
     struct gc_heap_roots *roots,
     void (*trace_pinned)(struct gc_ref ref, struct gc_heap *heap, void *data),
     void (*trace_ambiguous)(uintptr_t start, uintptr_t end,
@@ -145,8 +145,7 @@ gc_trace_heap_pinned_roots(
                             void *data),
     struct gc_heap *heap, void *data) {
   for (struct gc_mutator_roots *r = roots->first; r; r = r->next)
-    gc_trace_mutator_pinned_roots(r, trace_pinned, trace_ambiguous, heap,
-                                  data);
+    gc_trace_mutator_pinned_roots(r, trace_pinned, trace_ambiguous, heap, data);
 }
 
 GC_EMBEDDER_API inline int
@@ -154,15 +153,14 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement) {
   return displacement == 0;
 }
 
-GC_EMBEDDER_API inline size_t
-gc_finalizer_priority_count(void) {
+GC_EMBEDDER_API inline size_t gc_finalizer_priority_count(void) {
   return TEST_FINALIZER_PRIORITIES;
 }
 
 /* Objects outside of the heap.  */
 
-GC_EMBEDDER_API inline int
-gc_extern_space_visit(struct gc_extern_space *space, struct gc_ref ref) {
+GC_EMBEDDER_API inline int gc_extern_space_visit(struct gc_extern_space *space,
+                                                 struct gc_ref ref) {
   struct test_extern *obj = gc_ref_heap_object(ref);
   if (!space || TEST_TAG_KIND(obj->tag) != TEST_EXTERN)
     GC_CRASH();
@@ -197,9 +195,10 @@ gc_object_forwarded_nonatomic(struct gc_ref ref) {
   GC_CRASH();
 }
 
-GC_EMBEDDER_API inline void
-gc_object_forward_nonatomic(struct gc_ref ref, struct gc_ref new_ref) {
-  (void)ref; (void)new_ref;
+GC_EMBEDDER_API inline void gc_object_forward_nonatomic(struct gc_ref ref,
+                                                        struct gc_ref new_ref) {
+  (void)ref;
+  (void)new_ref;
   GC_CRASH();
 }
 
@@ -234,9 +233,9 @@ gc_atomic_forward_object_size(struct gc_atomic_forward *fwd) {
 }
 
 GC_EMBEDDER_API inline void
-gc_atomic_forward_commit(struct gc_atomic_forward *fwd,
-                         struct gc_ref new_ref) {
-  (void)fwd; (void)new_ref;
+gc_atomic_forward_commit(struct gc_atomic_forward *fwd, struct gc_ref new_ref) {
+  (void)fwd;
+  (void)new_ref;
   GC_CRASH();
 }
 

@@ -18,16 +18,15 @@ struct fault {
   int persistent;
 };
 
-static void*
-return_null(struct gc_heap *heap, size_t size) {
-  (void)heap; (void)size;
+static void *return_null(struct gc_heap *heap, size_t size) {
+  (void)heap;
+  (void)size;
   return NULL;
 }
 
 /* Lists of two kinds, the last element of which is a leaf or a lost tail.  */
-static void
-grow_lists(struct gc_mutator *mut, struct gc_mutator_roots *roots,
-           unsigned count) {
+static void grow_lists(struct gc_mutator *mut, struct gc_mutator_roots *roots,
+                       unsigned count) {
   struct test_handle *list = roots->handles;
   for (unsigned i = 0; i < count; i++) {
     struct test_node *node = test_make_node(mut, i % 50 ? 2 : 3000, i % 9);
@@ -41,12 +40,11 @@ grow_lists(struct gc_mutator *mut, struct gc_mutator_roots *roots,
   }
 }
 
-static int
-lists_are_intact(struct test_node *node) {
+static int lists_are_intact(struct test_node *node) {
   for (; node; node = node->edges[0])
-    if (TEST_TAG_KIND(node->tag) != TEST_NODE
-        || (node->edges[1]
-            && TEST_TAG_KIND(*(uintptr_t*)node->edges[1]) != TEST_BOX))
+    if (TEST_TAG_KIND(node->tag) != TEST_NODE ||
+        (node->edges[1] &&
+         TEST_TAG_KIND(*(uintptr_t *)node->edges[1]) != TEST_BOX))
       return 0;
   return 1;
 }
@@ -56,12 +54,11 @@ struct worker {
   int status;
 };
 
-static void*
-worker_attached(struct gc_stack_addr base, void *data) {
+static void *worker_attached(struct gc_stack_addr base, void *data) {
   struct worker *w = data;
   struct gc_mutator *mut = gc_init_for_thread(base, w->heap);
-  struct test_handle list = { NULL, NULL };
-  struct gc_mutator_roots roots = { .handles = &list };
+  struct test_handle list = {NULL, NULL};
+  struct gc_mutator_roots roots = {.handles = &list};
   if (!mut)
     return NULL;
   gc_mutator_set_roots(mut, &roots);
@@ -74,32 +71,29 @@ worker_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-worker_thread(void *data) {
+static void *worker_thread(void *data) {
   return gc_call_with_stack_addr(worker_attached, data);
 }
 
-static void*
-join_worker(struct gc_mutator *mut, void *thread) {
+static void *join_worker(struct gc_mutator *mut, void *thread) {
   (void)mut;
-  pthread_join(*(pthread_t*)thread, NULL);
+  pthread_join(*(pthread_t *)thread, NULL);
   return NULL;
 }
 
-static void
-add_weak_things(struct gc_mutator *mut, struct test_handle *keep,
-                struct test_handle *chain) {
+static void add_weak_things(struct gc_mutator *mut, struct test_handle *keep,
+                            struct test_handle *chain) {
   for (int i = 0; i < 1500; i++) {
     keep->ref = test_make_box(mut, i);
     struct gc_ephemeron *e = keep->ref ? gc_allocate_ephemeron(mut) : NULL;
     if (e) {
-      *(uintptr_t*)e = TEST_TAG(TEST_EPHEMERON, 0);
+      *(uintptr_t *)e = TEST_TAG(TEST_EPHEMERON, 0);
       gc_ephemeron_init(mut, e, gc_ref((uintptr_t)keep->ref), gc_ref(9));
-      gc_ephemeron_chain_push((struct gc_ephemeron**)&chain->ref, e);
+      gc_ephemeron_chain_push((struct gc_ephemeron **)&chain->ref, e);
     }
     struct gc_finalizer *f = keep->ref ? gc_allocate_finalizer(mut) : NULL;
     if (f) {
-      *(uintptr_t*)f = TEST_TAG(TEST_FINALIZER, 0);
+      *(uintptr_t *)f = TEST_TAG(TEST_FINALIZER, 0);
       gc_finalizer_attach(mut, f, i % 3, gc_ref((uintptr_t)keep->ref),
                           gc_ref(9));
     }
@@ -107,12 +101,11 @@ add_weak_things(struct gc_mutator *mut, struct test_handle *keep,
 }
 
 /* The workload; does not return.  */
-static void
-run_workload(struct fault fault) {
+static void run_workload(struct fault fault) {
   struct gc_options *options = gc_allocate_options();
   gc_options_parse_and_set_many(options, "heap-size-policy=growable,"
-                                "heap-size=2m,maximum-heap-size=24m,"
-                                "parallelism=3");
+                                         "heap-size=2m,maximum-heap-size=24m,"
+                                         "parallelism=3");
   struct gc_heap *heap;
   struct gc_mutator *mut;
   gc_platform_init();
@@ -124,14 +117,13 @@ run_workload(struct fault fault) {
                GC_NULL_EVENT_LISTENER, NULL))
     _exit(heap ? STATUS_CORRUPT : STATUS_INIT_FAILED);
   gc_heap_set_allocation_failure_handler(heap, return_null);
-  struct test_handle chain = { NULL, NULL }, keep = { NULL, &chain };
-  struct test_handle list = { NULL, &keep };
-  struct gc_mutator_roots roots = { .handles = &list };
+  struct test_handle chain = {NULL, NULL}, keep = {NULL, &chain};
+  struct test_handle list = {NULL, &keep};
+  struct gc_mutator_roots roots = {.handles = &list};
   gc_mutator_set_roots(mut, &roots);
-  struct worker worker = { heap, STATUS_OK };
+  struct worker worker = {heap, STATUS_OK};
   pthread_t thread;
-  int threaded =
-    pthread_create(&thread, NULL, worker_thread, &worker) == 0;
+  int threaded = pthread_create(&thread, NULL, worker_thread, &worker) == 0;
   grow_lists(mut, &roots, 4000);
   gc_collect(mut, GC_COLLECTION_MAJOR);
   add_weak_things(mut, &keep, &chain);
@@ -145,13 +137,13 @@ run_workload(struct fault fault) {
   if (!lists_are_intact(list.ref))
     worker.status = STATUS_CORRUPT;
   /* Not more than were counted: the fault has not happened.  */
-  _exit(worker.status != STATUS_OK ? worker.status
-        : gc_platform_fault_count(fault.kind) < fault.nth ? 10 : STATUS_OK);
+  _exit(worker.status != STATUS_OK                        ? worker.status
+        : gc_platform_fault_count(fault.kind) < fault.nth ? 10
+                                                          : STATUS_OK);
 }
 
 /* Returns 0 if the workload was over before the fault happened.  */
-static int
-try_fault(struct fault fault) {
+static int try_fault(struct fault fault) {
   fflush(NULL);
   pid_t pid = fork();
   assert_true(pid >= 0);
@@ -172,55 +164,48 @@ try_fault(struct fault fault) {
   return WEXITSTATUS(status) != 10;
 }
 
-static void
-inject(enum gc_platform_fault_kind kind, int persistent) {
+static void inject(enum gc_platform_fault_kind kind, int persistent) {
   uint64_t step = getenv("GC_TEST_QUICK") ? 3 : 1, n = 0;
-  for (struct fault fault = { kind, 1, persistent }; try_fault(fault);
+  for (struct fault fault = {kind, 1, persistent}; try_fault(fault);
        fault.nth += step, n++)
     if (fault.nth >= 40)
       step = fault.nth / 8;
   print_message("# %llu faults\n", (unsigned long long)n);
 }
 
-static void
-each_mapping_fails(void **state) {
+static void each_mapping_fails(void **state) {
   (void)state;
   inject(GC_PLATFORM_FAULT_MAP, 0);
 }
 
-static void
-all_mappings_fail(void **state) {
+static void all_mappings_fail(void **state) {
   (void)state;
   inject(GC_PLATFORM_FAULT_MAP, 1);
 }
 
-static void
-each_protection_fails(void **state) {
+static void each_protection_fails(void **state) {
   (void)state;
   inject(GC_PLATFORM_FAULT_PROTECT, 0);
 }
 
-static void
-all_protections_fail(void **state) {
+static void all_protections_fail(void **state) {
   (void)state;
   inject(GC_PLATFORM_FAULT_PROTECT, 1);
 }
 
-static void
-threads_fail(void **state) {
+static void threads_fail(void **state) {
   (void)state;
   inject(GC_PLATFORM_FAULT_THREAD, 0);
   inject(GC_PLATFORM_FAULT_THREAD, 1);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(each_mapping_fails),
-    cmocka_unit_test(all_mappings_fail),
-    cmocka_unit_test(each_protection_fails),
-    cmocka_unit_test(all_protections_fail),
-    cmocka_unit_test(threads_fail),
+      cmocka_unit_test(each_mapping_fails),
+      cmocka_unit_test(all_mappings_fail),
+      cmocka_unit_test(each_protection_fails),
+      cmocka_unit_test(all_protections_fail),
+      cmocka_unit_test(threads_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

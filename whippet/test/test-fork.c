@@ -15,12 +15,11 @@ struct busy_thread {
   int stop;
 };
 
-static void*
-busy_attached(struct gc_stack_addr base, void *data) {
+static void *busy_attached(struct gc_stack_addr base, void *data) {
   struct busy_thread *self = data;
   struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
-  struct test_handle table = { NULL, NULL };
-  struct gc_mutator_roots roots = { .handles = &table };
+  struct test_handle table = {NULL, NULL};
+  struct gc_mutator_roots roots = {.handles = &table};
   gc_mutator_set_roots(mut, &roots);
   while (!__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
     test_make_table(mut, &table, 500);
@@ -35,21 +34,18 @@ busy_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-busy_main(void *data) {
+static void *busy_main(void *data) {
   return gc_call_with_stack_addr(busy_attached, data);
 }
 
-static void*
-join_busy(struct gc_mutator *mut, void *data) {
+static void *join_busy(struct gc_mutator *mut, void *data) {
   (void)mut;
   for (int i = 0; i < THREADS; i++)
-    pthread_join(((pthread_t*)data)[i], NULL);
+    pthread_join(((pthread_t *)data)[i], NULL);
   return NULL;
 }
 
-static void
-live_in_child(struct test_heap *t) {
+static void live_in_child(struct test_heap *t) {
   for (int i = 0; i < 3; i++) {
     gc_collect(t->mut, GC_COLLECTION_MINOR + i);
     test_check_table(&t->root);
@@ -64,14 +60,13 @@ live_in_child(struct test_heap *t) {
   _exit(0);
 }
 
-static void
-children_have_a_whole_heap(void **state) {
+static void children_have_a_whole_heap(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size-policy=growable,heap-size=8m,"
                                        "maximum-heap-size=48m,parallelism=3",
                                        "verify");
   int forks = getenv("GC_TEST_QUICK") ? 10 : 40;
-  struct busy_thread busy = { t->heap, 0 };
+  struct busy_thread busy = {t->heap, 0};
   pthread_t threads[THREADS];
   test_make_table(t->mut, &t->root, 2000);
   for (int i = 0; i < THREADS; i++)
@@ -99,8 +94,7 @@ children_have_a_whole_heap(void **state) {
 }
 
 /* A fork from a thread that is no mutator, or an inactive one.  */
-static void*
-fork_foreign(void *data) {
+static void *fork_foreign(void *data) {
   (void)data;
   pid_t pid = fork();
   if (pid == 0)
@@ -109,8 +103,7 @@ fork_foreign(void *data) {
   return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? data : NULL;
 }
 
-static void*
-run_foreign_fork(struct gc_mutator *mut, void *data) {
+static void *run_foreign_fork(struct gc_mutator *mut, void *data) {
   (void)mut;
   pthread_t thread;
   void *ret;
@@ -120,8 +113,7 @@ run_foreign_fork(struct gc_mutator *mut, void *data) {
   return fork_foreign(data);
 }
 
-static void
-other_threads_may_fork(void **state) {
+static void other_threads_may_fork(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=4m", NULL);
   assert_ptr_equal(gc_deactivate_for_call(t->mut, run_foreign_fork, t), t);
@@ -129,11 +121,10 @@ other_threads_may_fork(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(other_threads_may_fork),
-    cmocka_unit_test(children_have_a_whole_heap),
+      cmocka_unit_test(other_threads_may_fork),
+      cmocka_unit_test(children_have_a_whole_heap),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

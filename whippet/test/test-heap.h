@@ -35,12 +35,12 @@ struct test_heap {
   struct gc_heap *heap;
   struct gc_mutator *mut;
   struct gc_mutator_roots roots;
-  struct test_handle root;     /* general purpose */
+  struct test_handle root; /* general purpose */
 };
 
 /* Heaps are never freed; one mutator at a time is this thread's.  */
-static struct test_heap*
-test_heap_make(const char *options, const char *stress) {
+static struct test_heap *test_heap_make(const char *options,
+                                        const char *stress) {
   struct test_heap *t = calloc(1, sizeof(*t));
   struct gc_options *o = gc_allocate_options();
   assert_non_null(t);
@@ -57,29 +57,26 @@ test_heap_make(const char *options, const char *stress) {
   return t;
 }
 
-static void
-test_heap_finish(struct test_heap *t) {
+static void test_heap_finish(struct test_heap *t) {
   gc_finish_for_thread(t->mut);
 }
 
-static inline void
-test_push(struct test_heap *t, struct test_handle *handle) {
+static inline void test_push(struct test_heap *t, struct test_handle *handle) {
   handle->next = t->roots.handles;
   t->roots.handles = handle;
 }
 
-static inline void
-test_pop(struct test_heap *t, struct test_handle *handle) {
+static inline void test_pop(struct test_heap *t, struct test_handle *handle) {
   assert_ptr_equal(t->roots.handles, handle);
   t->roots.handles = handle->next;
 }
 
 /* Objects; null if a failure handler returned that.  */
 
-static inline struct test_node*
-test_make_node(struct gc_mutator *mut, uint32_t edges, uint32_t words) {
+static inline struct test_node *test_make_node(struct gc_mutator *mut,
+                                               uint32_t edges, uint32_t words) {
   struct test_node *node =
-    gc_allocate(mut, test_node_bytes(edges, words), GC_ALLOCATION_TAGGED);
+      gc_allocate(mut, test_node_bytes(edges, words), GC_ALLOCATION_TAGGED);
   if (node) {
     node->tag = TEST_TAG(TEST_NODE, words);
     node->edge_count = edges;
@@ -88,19 +85,18 @@ test_make_node(struct gc_mutator *mut, uint32_t edges, uint32_t words) {
   return node;
 }
 
-static inline struct test_box*
-test_make_box(struct gc_mutator *mut, uint64_t id) {
-  struct test_box *box =
-    gc_allocate(mut, sizeof(*box), GC_ALLOCATION_TAGGED);
+static inline struct test_box *test_make_box(struct gc_mutator *mut,
+                                             uint64_t id) {
+  struct test_box *box = gc_allocate(mut, sizeof(*box), GC_ALLOCATION_TAGGED);
   if (box)
     box->tag = TEST_TAG(TEST_BOX, id);
   return box;
 }
 
-static inline struct test_bytes*
-test_make_bytes(struct gc_mutator *mut, size_t size) {
+static inline struct test_bytes *test_make_bytes(struct gc_mutator *mut,
+                                                 size_t size) {
   struct test_bytes *bytes =
-    gc_allocate(mut, size, GC_ALLOCATION_TAGGED_POINTERLESS);
+      gc_allocate(mut, size, GC_ALLOCATION_TAGGED_POINTERLESS);
   if (bytes) {
     bytes->tag = TEST_TAG(TEST_BYTES, 0);
     bytes->size = size;
@@ -109,30 +105,29 @@ test_make_bytes(struct gc_mutator *mut, size_t size) {
 }
 
 /* KEY and VALUE are handles.  */
-static inline struct gc_ephemeron*
+static inline struct gc_ephemeron *
 test_make_ephemeron(struct gc_mutator *mut, struct test_handle *key,
                     struct test_handle *value) {
   struct gc_ephemeron *e = gc_allocate_ephemeron(mut);
-  *(uintptr_t*)e = TEST_TAG(TEST_EPHEMERON, 0);
+  *(uintptr_t *)e = TEST_TAG(TEST_EPHEMERON, 0);
   gc_ephemeron_init(mut, e, gc_ref((uintptr_t)key->ref),
                     gc_ref((uintptr_t)value->ref));
   return e;
 }
 
-static inline struct gc_finalizer*
+static inline struct gc_finalizer *
 test_attach_finalizer(struct gc_mutator *mut, unsigned priority,
                       struct test_handle *object, uintptr_t closure) {
   struct gc_finalizer *f = gc_allocate_finalizer(mut);
-  *(uintptr_t*)f = TEST_TAG(TEST_FINALIZER, 0);
+  *(uintptr_t *)f = TEST_TAG(TEST_FINALIZER, 0);
   gc_finalizer_attach(mut, f, priority, gc_ref((uintptr_t)object->ref),
                       gc_ref(closure));
   return f;
 }
 
 /* Store REF to field I of NODE.  */
-static inline void
-test_store(struct gc_mutator *mut, struct test_node *node, uint32_t i,
-           void *ref) {
+static inline void test_store(struct gc_mutator *mut, struct test_node *node,
+                              uint32_t i, void *ref) {
   if (ref)
     gc_write_barrier(mut, gc_ref_from_heap_object(node),
                      test_node_bytes(node->edge_count, node->payload_words),
@@ -141,9 +136,8 @@ test_store(struct gc_mutator *mut, struct test_node *node, uint32_t i,
 }
 
 /* A table of COUNT boxes, each identified by its index, in HANDLE.  */
-static inline void
-test_make_table(struct gc_mutator *mut, struct test_handle *handle,
-                uint32_t count) {
+static inline void test_make_table(struct gc_mutator *mut,
+                                   struct test_handle *handle, uint32_t count) {
   handle->ref = test_make_node(mut, count, 0);
   assert_non_null(handle->ref);
   for (uint32_t i = 0; i < count; i++) {
@@ -153,12 +147,11 @@ test_make_table(struct gc_mutator *mut, struct test_handle *handle,
   }
 }
 
-static inline void
-test_check_table(struct test_handle *handle) {
+static inline void test_check_table(struct test_handle *handle) {
   struct test_node *node = handle->ref;
   for (uint32_t i = 0; i < node->edge_count; i++)
     if (node->edges[i])
-      assert_int_equal(((struct test_box*)node->edges[i])->tag,
+      assert_int_equal(((struct test_box *)node->edges[i])->tag,
                        TEST_TAG(TEST_BOX, i));
 }
 
@@ -176,7 +169,7 @@ static jmp_buf test_failure_jump;
 static unsigned test_failures;
 static size_t test_failure_size;
 
-static void* __attribute__((unused))
+static void *__attribute__((unused))
 test_return_null(struct gc_heap *heap, size_t size) {
   (void)heap;
   test_failures++;
@@ -184,7 +177,7 @@ test_return_null(struct gc_heap *heap, size_t size) {
   return NULL;
 }
 
-static void* __attribute__((unused))
+static void *__attribute__((unused))
 test_leave_by_longjmp(struct gc_heap *heap, size_t size) {
   test_return_null(heap, size);
   longjmp(test_failure_jump, 1);

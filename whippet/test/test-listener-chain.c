@@ -23,17 +23,17 @@ static void log_event(const char *name, const char *event, uint64_t a,
            (int)a, (int)b);
 }
 
-#define EVENT(event)                                                           \
-  static void record_##event(void *data) {                                     \
-    log_event(((struct recorder *)data)->name, #event, 0, 0);                  \
+#define EVENT(event)                                          \
+  static void record_##event(void *data) {                    \
+    log_event(((struct recorder *)data)->name, #event, 0, 0); \
   }
-#define SIZE_EVENT(event)                                                      \
-  static void record_##event(void *data, size_t size) {                        \
-    log_event(((struct recorder *)data)->name, #event, size, 0);               \
+#define SIZE_EVENT(event)                                        \
+  static void record_##event(void *data, size_t size) {          \
+    log_event(((struct recorder *)data)->name, #event, size, 0); \
   }
-#define MUTATOR_EVENT(event)                                                   \
-  static void record_##event(void *data) {                                     \
-    log_event(data, #event, 0, 0);                                             \
+#define MUTATOR_EVENT(event)               \
+  static void record_##event(void *data) { \
+    log_event(data, #event, 0, 0);         \
   }
 
 SIZE_EVENT(init)
@@ -100,10 +100,10 @@ static void test_heap_events(void **state) {
   struct gc_event_listener l = GC_EVENT_LISTENER_CHAIN;
   l.init(&chain, 5);
   check_log("a:init,5,0 b:init,5,0 ");
-#define CHECK(event)                                                           \
-  do {                                                                         \
-    l.event(&chain);                                                           \
-    check_log("a:" #event ",0,0 b:" #event ",0,0 ");                           \
+#define CHECK(event)                                 \
+  do {                                               \
+    l.event(&chain);                                 \
+    check_log("a:" #event ",0,0 b:" #event ",0,0 "); \
   } while (0)
   CHECK(requesting_stop);
   CHECK(waiting_for_stop);
@@ -132,10 +132,10 @@ static void test_mutator_events(void **state) {
   void *other = l.mutator_added(&chain);
   assert_ptr_not_equal(mut, other);
   event_log[0] = '\0';
-#define CHECK(event)                                                           \
-  do {                                                                         \
-    l.event(mut);                                                              \
-    check_log("ma:" #event ",0,0 mb:" #event ",0,0 ");                         \
+#define CHECK(event)                                   \
+  do {                                                 \
+    l.event(mut);                                      \
+    check_log("ma:" #event ",0,0 mb:" #event ",0,0 "); \
   } while (0)
   CHECK(mutator_cause_gc);
   CHECK(mutator_stopping);

@@ -50,18 +50,29 @@ struct operation {
   unsigned weight;
 };
 
-static const struct operation operations[] = {
-  { op_allocate, 300 }, { op_allocate_list, 10 }, { op_allocate_garbage, 12 },
-  { op_link, 200 }, { op_unlink, 40 }, { op_set_root, 60 }, { op_pin, 10 },
-  { op_resolve, 30 }, { op_ephemeron, 50 }, { op_ephemeron_cascade, 4 },
-  { op_use_ephemeron, 40 }, { op_finalizer, 25 }, { op_pop_finalizers, 8 },
-  { op_check, 3 }, { op_full_check, 5 }, { op_collect, 12 },
-  { op_deactivate, 4 }, { op_reattach, 3 }, { op_visitor, 1 },
-  { op_shared, 40 }, { op_foreign, 2 }
-};
+static const struct operation operations[] = {{op_allocate, 300},
+                                              {op_allocate_list, 10},
+                                              {op_allocate_garbage, 12},
+                                              {op_link, 200},
+                                              {op_unlink, 40},
+                                              {op_set_root, 60},
+                                              {op_pin, 10},
+                                              {op_resolve, 30},
+                                              {op_ephemeron, 50},
+                                              {op_ephemeron_cascade, 4},
+                                              {op_use_ephemeron, 40},
+                                              {op_finalizer, 25},
+                                              {op_pop_finalizers, 8},
+                                              {op_check, 3},
+                                              {op_full_check, 5},
+                                              {op_collect, 12},
+                                              {op_deactivate, 4},
+                                              {op_reattach, 3},
+                                              {op_visitor, 1},
+                                              {op_shared, 40},
+                                              {op_foreign, 2}};
 
-static void
-world_step(struct world *w) {
+static void world_step(struct world *w) {
   unsigned total = 0;
   const size_t count = sizeof(operations) / sizeof(operations[0]);
   for (size_t i = 0; i < count; i++)
@@ -80,15 +91,14 @@ world_step(struct world *w) {
     op_check(w);
 }
 
-static void*
-allocation_failed(struct gc_heap *heap, size_t size) {
-  (void)heap; (void)size;
+static void *allocation_failed(struct gc_heap *heap, size_t size) {
+  (void)heap;
+  (void)size;
   return NULL;
 }
 
-static void
-world_init(struct world *w, struct gc_heap *heap, uint32_t index,
-           uint64_t seed) {
+static void world_init(struct world *w, struct gc_heap *heap, uint32_t index,
+                       uint64_t seed) {
   memset(w, 0, sizeof(*w));
   w->heap = heap;
   w->index = index;
@@ -114,9 +124,8 @@ world_init(struct world *w, struct gc_heap *heap, uint32_t index,
   }
 }
 
-static void
-add_switch(struct world *w, char *buf, size_t size, const char *name,
-           unsigned one_in, unsigned max) {
+static void add_switch(struct world *w, char *buf, size_t size,
+                       const char *name, unsigned one_in, unsigned max) {
   if (!model_one_in(w, one_in))
     return;
   size_t length = strlen(buf);
@@ -124,8 +133,7 @@ add_switch(struct world *w, char *buf, size_t size, const char *name,
            1 + (unsigned)model_below(w, max));
 }
 
-static void
-choose_stress(struct world *w, const struct settings *settings) {
+static void choose_stress(struct world *w, const struct settings *settings) {
   char buf[256] = "verify";
   if (settings->stress) {
     setenv("GC_MMC_STRESS", settings->stress, 1);
@@ -141,15 +149,16 @@ choose_stress(struct world *w, const struct settings *settings) {
   setenv("GC_MMC_STRESS", buf, 1);
 }
 
-static struct gc_options*
-choose_options(struct world *w, const struct settings *settings,
-               size_t *heap_size) {
-  static const char *const policies[] = { "fixed", "growable", "adaptive" };
+static struct gc_options *choose_options(struct world *w,
+                                         const struct settings *settings,
+                                         size_t *heap_size) {
+  static const char *const policies[] = {"fixed", "growable", "adaptive"};
   struct gc_options *options = gc_allocate_options();
   *heap_size = (6 + model_below(w, 20)) * 1024 * 1024;
   char buf[128];
   int fixed = model_one_in(w, 2);
-  snprintf(buf, sizeof(buf), "heap-size-policy=%s,heap-size=%zu,"
+  snprintf(buf, sizeof(buf),
+           "heap-size-policy=%s,heap-size=%zu,"
            "maximum-heap-size=%zu,parallelism=%u",
            policies[fixed ? 0 : 1 + model_below(w, 2)], *heap_size,
            fixed ? 0 : 2 * *heap_size, 1 + (unsigned)model_below(w, 4));
@@ -167,24 +176,21 @@ struct run {
 /* When to stop in the middle of a run; 0: never.  */
 static time_t deadline;
 
-static void
-world_run(struct run *run) {
+static void world_run(struct run *run) {
   struct world *w = run->world;
-  while (w->ops < run->settings->ops
-         && !(deadline && w->ops % 16 == 0 && time(NULL) >= deadline))
+  while (w->ops < run->settings->ops &&
+         !(deadline && w->ops % 16 == 0 && time(NULL) >= deadline))
     world_step(w);
   op_full_check(w);
 }
 
-static void*
-leave_world(struct gc_mutator *mut, void *data) {
+static void *leave_world(struct gc_mutator *mut, void *data) {
   (void)mut;
-  pthread_join(*(pthread_t*)data, NULL);
+  pthread_join(*(pthread_t *)data, NULL);
   return NULL;
 }
 
-static void*
-attach_and_run(struct gc_stack_addr base, void *data) {
+static void *attach_and_run(struct gc_stack_addr base, void *data) {
   struct run *run = data;
   world_attach_again(base, run->world);
   world_run(run);
@@ -195,19 +201,17 @@ attach_and_run(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-thread_run(void *data) {
+static void *thread_run(void *data) {
   gc_call_with_stack_addr(attach_and_run, data);
   return NULL;
 }
 
-static void
-run_worlds(const struct settings *settings, struct world *worlds) {
+static void run_worlds(const struct settings *settings, struct world *worlds) {
   unsigned n = settings->threads;
   pthread_t threads[n];
   struct run runs[n];
   for (unsigned i = 0; i < n; i++)
-    runs[i] = (struct run) { settings, &worlds[i] };
+    runs[i] = (struct run){settings, &worlds[i]};
   for (unsigned i = 1; i < n; i++)
     if (pthread_create(&threads[i], NULL, thread_run, &runs[i]))
       abort();
@@ -217,10 +221,9 @@ run_worlds(const struct settings *settings, struct world *worlds) {
   op_full_check(&worlds[0]);
 }
 
-static void
-run_once(const struct settings *settings, uint64_t seed) {
+static void run_once(const struct settings *settings, uint64_t seed) {
   struct world *worlds = calloc(settings->threads, sizeof(*worlds));
-  struct world setup = { .random = seed };
+  struct world setup = {.random = seed};
   struct gc_heap *heap;
   struct gc_mutator *mut;
   size_t heap_size;
@@ -257,18 +260,16 @@ run_once(const struct settings *settings, uint64_t seed) {
 
 static const char *program_name;
 
-static void
-print_reproduction(const struct settings *settings, uint64_t seed) {
+static void print_reproduction(const struct settings *settings, uint64_t seed) {
   printf("# to reproduce: %s --no-fork 1 --runs 1 --seed %llu --ops %u "
-         "--threads %u%s%s\n", program_name, (unsigned long long)seed,
-         settings->ops, settings->threads,
-         settings->stress ? " --stress " : "",
+         "--threads %u%s%s\n",
+         program_name, (unsigned long long)seed, settings->ops,
+         settings->threads, settings->stress ? " --stress " : "",
          settings->stress ? settings->stress : "");
 }
 
 /* Returns 0 if the run failed.  */
-static int
-run_in_child(const struct settings *settings, uint64_t seed) {
+static int run_in_child(const struct settings *settings, uint64_t seed) {
   fflush(NULL);
   pid_t pid = fork();
   if (pid < 0)
@@ -293,8 +294,7 @@ run_in_child(const struct settings *settings, uint64_t seed) {
 }
 
 /* Returns the number of runs that failed.  */
-static unsigned
-run_all(const struct settings *settings) {
+static unsigned run_all(const struct settings *settings) {
   unsigned done = 0, failed = 0;
   printf("# seed %llu, %u thread(s), %u operations\n",
          (unsigned long long)settings->seed, settings->threads, settings->ops);
@@ -312,10 +312,9 @@ run_all(const struct settings *settings) {
   return failed;
 }
 
-static int
-run_standard(void) {
+static int run_standard(void) {
   int quick = getenv("GC_TEST_QUICK") != NULL;
-  struct settings settings = { .ops = 3000, .threads = 1 };
+  struct settings settings = {.ops = 3000, .threads = 1};
   settings.seed = (uint64_t)time(NULL) * 1000;
   settings.runs = quick ? 20 : 60;
   settings.seconds = quick ? 2 : 5;
@@ -330,8 +329,8 @@ run_standard(void) {
   return failed || failed_threads;
 }
 
-static int
-parse_option(struct settings *settings, const char *name, const char *value) {
+static int parse_option(struct settings *settings, const char *name,
+                        const char *value) {
   unsigned long long n = strtoull(value, NULL, 0);
   if (!strcmp(name, "--seed"))
     settings->seed = n;
@@ -352,13 +351,12 @@ parse_option(struct settings *settings, const char *name, const char *value) {
   return 1;
 }
 
-int
-main(int argc, char **argv) {
+int main(int argc, char **argv) {
   program_name = argv[0];
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc == 1)
     return run_standard();
-  struct settings settings = { .ops = 3000, .threads = 1 };
+  struct settings settings = {.ops = 3000, .threads = 1};
   settings.seed = (uint64_t)time(NULL) * 1000;
   for (int i = 1; i < argc; i += 2)
     if (i + 1 == argc || !parse_option(&settings, argv[i], argv[i + 1])) {

@@ -9,8 +9,7 @@
 #include <time.h>
 
 /* Bulk scans of metadata against the obvious loop.  */
-static void
-wide_scans_agree_with_narrow_ones(void **state) {
+static void wide_scans_agree_with_narrow_ones(void **state) {
   (void)state;
   uint8_t bytes[200];
   uint32_t x = 12345;
@@ -38,8 +37,7 @@ wide_scans_agree_with_narrow_ones(void **state) {
 static size_t __attribute__((noinline))
 make_small_holes(struct test_heap *t, size_t per_cent) {
   struct nofl_space *space = &t->heap->space;
-  size_t room =
-    space->budget_bytes - space->reserve_blocks * NOFL_BLOCK_SIZE;
+  size_t room = space->budget_bytes - space->reserve_blocks * NOFL_BLOCK_SIZE;
   size_t count = room / 100 * per_cent / sizeof(struct test_box);
   for (size_t i = 0; i < count; i++) {
     struct test_box *box = test_make_box(t->mut, i);
@@ -51,8 +49,8 @@ make_small_holes(struct test_heap *t, size_t per_cent) {
   }
   size_t kept = 0;
   for (struct test_box *box = t->root.ref; box; box = box->edge, kept++) {
-    struct test_box *next = box->edge ? ((struct test_box*)box->edge)->edge
-      : NULL;
+    struct test_box *next =
+        box->edge ? ((struct test_box *)box->edge)->edge : NULL;
     if (next)
       gc_write_barrier(t->mut, gc_ref_from_heap_object(box), sizeof(*box),
                        gc_edge(&box->edge), gc_ref_from_heap_object(next));
@@ -61,8 +59,7 @@ make_small_holes(struct test_heap *t, size_t per_cent) {
   return kept;
 }
 
-static size_t
-list_length(struct test_box *box) {
+static size_t list_length(struct test_box *box) {
   size_t length = 0;
   for (; box; box = box->edge) {
     assert_int_equal(TEST_TAG_KIND(box->tag), TEST_BOX);
@@ -72,14 +69,13 @@ list_length(struct test_box *box) {
 }
 
 /* A request that no hole fits: compaction satisfies it.  */
-static void
-check_compaction_of_small_holes(size_t per_cent) {
+static void check_compaction_of_small_holes(size_t per_cent) {
   if (!TEST_MOVES)
     return;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
   size_t kept = make_small_holes(t, per_cent);
-  struct test_handle list = { NULL, NULL };
+  struct test_handle list = {NULL, NULL};
   test_push(t, &list);
   size_t count = t->heap->space.budget_bytes / 4 / 32;
   for (size_t i = 0; i < count; i++) {
@@ -93,27 +89,24 @@ check_compaction_of_small_holes(size_t per_cent) {
   test_heap_finish(t);
 }
 
-static void
-compaction_satisfies_what_holes_do_not(void **state) {
+static void compaction_satisfies_what_holes_do_not(void **state) {
   (void)state;
   check_compaction_of_small_holes(97);
 }
 
 /* Also when not a block is free, and the reserve has been used.  */
-static void
-compaction_needs_no_free_block(void **state) {
+static void compaction_needs_no_free_block(void **state) {
   (void)state;
   check_compaction_of_small_holes(FILL_ALL);
 }
 
 /* When nothing can be moved, it fails, and does so in bounded time.  */
-static void
-refused_compaction_ends_in_failure(void **state) {
+static void refused_compaction_ends_in_failure(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", "refuse=1000");
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
   size_t kept = make_small_holes(t, 97);
-  struct test_handle list = { NULL, NULL };
+  struct test_handle list = {NULL, NULL};
   test_push(t, &list);
   unsigned failed = 0;
   for (int i = 0; i < 2000 && !failed; i++) {
@@ -133,19 +126,16 @@ refused_compaction_ends_in_failure(void **state) {
   test_heap_finish(t);
 }
 
-static uint64_t
-nanoseconds(void) {
+static uint64_t nanoseconds(void) {
   return gc_platform_monotonic_nanoseconds();
 }
 
-static int
-compare_times(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t*)a, y = *(const uint64_t*)b;
+static int compare_times(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
   return x < y ? -1 : x > y;
 }
 
-static size_t
-resident_pages(void *addr, size_t size) {
+static size_t resident_pages(void *addr, size_t size) {
   static unsigned char map[1 << 16];
   size_t pages = size / gc_platform_page_size(), count = 0;
   assert_in_range(pages, 0, sizeof(map));
@@ -156,16 +146,14 @@ resident_pages(void *addr, size_t size) {
   return count;
 }
 
-static size_t
-space_resident_pages(struct test_heap *t) {
+static size_t space_resident_pages(struct test_heap *t) {
   struct nofl_space *space = &t->heap->space;
-  return resident_pages((void*)space->base, space->extent);
+  return resident_pages((void *)space->base, space->extent);
 }
 
 /* Collecting an empty heap again and again neither touches its memory, nor
    counts it as allocated, nor uses up the free blocks.  */
-static void
-empty_heap_stays_untouched(void **state) {
+static void empty_heap_stays_untouched(void **state) {
   (void)state;
   enum { N = 200 };
   struct test_heap *t = test_heap_make("heap-size=64m", NULL);
@@ -189,8 +177,7 @@ empty_heap_stays_untouched(void **state) {
 }
 
 /* The counter is of bytes handed out.  */
-static void
-allocation_counter_is_exact_after_collections(void **state) {
+static void allocation_counter_is_exact_after_collections(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=16m", NULL);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
@@ -207,18 +194,16 @@ allocation_counter_is_exact_after_collections(void **state) {
   test_heap_finish(t);
 }
 
-static void
-count_survivors(struct nofl_space *space, struct nofl_block *block,
-                void *data) {
+static void count_survivors(struct nofl_space *space, struct nofl_block *block,
+                            void *data) {
   (void)space;
   if (!nofl_block_is_empty(block))
-    *(size_t*)data += nofl_block_survivors(block);
+    *(size_t *)data += nofl_block_survivors(block);
 }
 
 /* Blocks that a compaction has filled are not thought to be empty by the next
    one.  */
-static void
-targets_count_as_full(void **state) {
+static void targets_count_as_full(void **state) {
   (void)state;
   if (!TEST_MOVES)
     return;
@@ -226,7 +211,7 @@ targets_count_as_full(void **state) {
   test_make_table(t->mut, &t->root, 60000);
   for (uint32_t i = 0; i < 60000; i++)
     if (i % 3)
-      ((struct test_node*)t->root.ref)->edges[i] = NULL;
+      ((struct test_node *)t->root.ref)->edges[i] = NULL;
   gc_collect(t->mut, GC_COLLECTION_COMPACTING);
   for (int i = 0; i < 4; i++) {
     gc_collect(t->mut, GC_COLLECTION_COMPACTING);
@@ -240,16 +225,15 @@ targets_count_as_full(void **state) {
   test_heap_finish(t);
 }
 
-static void
-check_no_candidate(struct nofl_space *space, struct nofl_block *block,
-                   void *data) {
-  (void)space; (void)data;
+static void check_no_candidate(struct nofl_space *space,
+                               struct nofl_block *block, void *data) {
+  (void)space;
+  (void)data;
   assert_int_equal(block->flags & NOFL_BLOCK_EVACUATE, 0);
 }
 
 /* No block stays marked as a candidate, whatever became of it.  */
-static void
-candidates_are_forgotten(void **state) {
+static void candidates_are_forgotten(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=16m", "verify");
   test_make_table(t->mut, &t->root, 20000);
@@ -263,13 +247,12 @@ candidates_are_forgotten(void **state) {
 }
 
 /* Two workers that reach the same objects move each once.  */
-static void
-objects_are_moved_once(void **state) {
+static void objects_are_moved_once(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=64m,parallelism=4",
                                        "verify,compact,refuse=300");
   enum { N = 3000 };
-  struct test_handle shared = { NULL, NULL };
+  struct test_handle shared = {NULL, NULL};
   test_push(t, &shared);
   test_make_table(t->mut, &shared, N);
   t->root.ref = test_make_node(t->mut, N, 0);
@@ -284,7 +267,7 @@ objects_are_moved_once(void **state) {
     gc_collect(t->mut, GC_COLLECTION_COMPACTING);
     test_check_table(&shared);
     for (uint32_t i = 0; i < N; i++) {
-      struct test_node *node = ((struct test_node*)t->root.ref)->edges[i];
+      struct test_node *node = ((struct test_node *)t->root.ref)->edges[i];
       struct test_node *table = shared.ref;
       for (uint32_t j = 0; j < 40; j++)
         assert_ptr_equal(node->edges[j], table->edges[(i + j * 7) % N]);
@@ -295,11 +278,10 @@ objects_are_moved_once(void **state) {
 }
 
 /* What a peak has left is given back after some ticks, not at once.  */
-static void
-memory_returns_to_the_system(void **state) {
+static void memory_returns_to_the_system(void **state) {
   (void)state;
   struct test_heap *t =
-    test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+      test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
   test_make_table(t->mut, &t->root, 300000);
   size_t peak = space_resident_pages(t);
   t->root.ref = NULL;
@@ -322,8 +304,7 @@ memory_returns_to_the_system(void **state) {
   test_heap_finish(t);
 }
 
-static void*
-tick_all_the_time(void *data) {
+static void *tick_all_the_time(void *data) {
   struct test_heap *t = data;
   uint64_t counter = 0;
   while (!gc_atomic_load(&t->root.next))
@@ -332,15 +313,14 @@ tick_all_the_time(void *data) {
 }
 
 /* Memory ages while the world is stopped, too.  */
-static void
-ticks_do_not_disturb_collections(void **state) {
+static void ticks_do_not_disturb_collections(void **state) {
   (void)state;
   struct test_heap *t =
-    test_heap_make("heap-size-policy=adaptive,heap-size=8m", "verify");
-  struct test_heap ticker = { .heap = t->heap };
+      test_heap_make("heap-size-policy=adaptive,heap-size=8m", "verify");
+  struct test_heap ticker = {.heap = t->heap};
   pthread_t thread;
-  assert_int_equal(0, pthread_create(&thread, NULL, tick_all_the_time,
-                                     &ticker));
+  assert_int_equal(0,
+                   pthread_create(&thread, NULL, tick_all_the_time, &ticker));
   for (int i = 0; i < 100; i++) {
     test_make_table(t->mut, &t->root, 5000);
     test_make_garbage(t->mut, 1 << 20);
@@ -353,10 +333,9 @@ ticks_do_not_disturb_collections(void **state) {
 }
 
 /* Recycled memory is zero, with free memory overwritten.  */
-static void
-recycled_memory_is_zero(void **state) {
+static void recycled_memory_is_zero(void **state) {
   (void)state;
-  static const size_t sizes[] = { 8, 16, 24, 64, 1000, 8192, 8200, 70000 };
+  static const size_t sizes[] = {8, 16, 24, 64, 1000, 8192, 8200, 70000};
   struct test_heap *t = test_heap_make("heap-size=4m", "poison");
   for (int i = 0; i < 20000; i++) {
     size_t size = sizes[i % (i % 64 ? 5 : 8)];
@@ -369,8 +348,7 @@ recycled_memory_is_zero(void **state) {
   test_heap_finish(t);
 }
 
-static void
-random_lifetimes_fit(void **state) {
+static void random_lifetimes_fit(void **state) {
   (void)state;
   /* A mark-and-sweep life with half of everything surviving stays bounded.  */
   struct test_heap *t = test_heap_make("heap-size=16m", "verify");
@@ -387,22 +365,21 @@ random_lifetimes_fit(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(wide_scans_agree_with_narrow_ones),
-    cmocka_unit_test(compaction_satisfies_what_holes_do_not),
-    cmocka_unit_test(compaction_needs_no_free_block),
-    cmocka_unit_test(refused_compaction_ends_in_failure),
-    cmocka_unit_test(empty_heap_stays_untouched),
-    cmocka_unit_test(allocation_counter_is_exact_after_collections),
-    cmocka_unit_test(targets_count_as_full),
-    cmocka_unit_test(candidates_are_forgotten),
-    cmocka_unit_test(objects_are_moved_once),
-    cmocka_unit_test(memory_returns_to_the_system),
-    cmocka_unit_test(ticks_do_not_disturb_collections),
-    cmocka_unit_test(recycled_memory_is_zero),
-    cmocka_unit_test(random_lifetimes_fit),
+      cmocka_unit_test(wide_scans_agree_with_narrow_ones),
+      cmocka_unit_test(compaction_satisfies_what_holes_do_not),
+      cmocka_unit_test(compaction_needs_no_free_block),
+      cmocka_unit_test(refused_compaction_ends_in_failure),
+      cmocka_unit_test(empty_heap_stays_untouched),
+      cmocka_unit_test(allocation_counter_is_exact_after_collections),
+      cmocka_unit_test(targets_count_as_full),
+      cmocka_unit_test(candidates_are_forgotten),
+      cmocka_unit_test(objects_are_moved_once),
+      cmocka_unit_test(memory_returns_to_the_system),
+      cmocka_unit_test(ticks_do_not_disturb_collections),
+      cmocka_unit_test(recycled_memory_is_zero),
+      cmocka_unit_test(random_lifetimes_fit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

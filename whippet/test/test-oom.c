@@ -8,16 +8,14 @@ struct accounts {
   size_t used_blocks, large_bytes, budget, heap_size;
 };
 
-static struct accounts
-accounts_of(struct test_heap *t) {
+static struct accounts accounts_of(struct test_heap *t) {
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   struct nofl_space *space = &t->heap->space;
-  return (struct accounts) { space->used_blocks, space->large_bytes,
-                             space->budget_bytes, t->heap->heap_size };
+  return (struct accounts){space->used_blocks, space->large_bytes,
+                           space->budget_bytes, t->heap->heap_size};
 }
 
-static void
-assert_accounts_equal(struct accounts a, struct accounts b) {
+static void assert_accounts_equal(struct accounts a, struct accounts b) {
   assert_in_range(a.used_blocks, b.used_blocks ? b.used_blocks - 1 : 0,
                   b.used_blocks + 1);
   assert_int_equal(a.large_bytes, b.large_bytes);
@@ -27,8 +25,7 @@ assert_accounts_equal(struct accounts a, struct accounts b) {
 
 /* A failed request leaves nothing behind, whether the handler returns or
    unwinds.  */
-static void
-failed_large_requests_leave_no_trace(void **state) {
+static void failed_large_requests_leave_no_trace(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_leave_by_longjmp);
@@ -50,15 +47,14 @@ failed_large_requests_leave_no_trace(void **state) {
 }
 
 /* Nor in a heap that may grow: it must go on to collect.  */
-static void
-growth_for_failed_requests_is_taken_back(void **state) {
+static void growth_for_failed_requests_is_taken_back(void **state) {
   (void)state;
   struct test_heap *t =
-    test_heap_make("heap-size=8m,heap-size-policy=growable", NULL);
+      test_heap_make("heap-size=8m,heap-size-policy=growable", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
   size_t before = t->heap->heap_size;
-  assert_null(gc_allocate(t->mut, (size_t)1 << 46,
-                          GC_ALLOCATION_UNTAGGED_POINTERLESS));
+  assert_null(
+      gc_allocate(t->mut, (size_t)1 << 46, GC_ALLOCATION_UNTAGGED_POINTERLESS));
   assert_int_equal(t->heap->heap_size, before);
   uint64_t collections = t->heap->started[GC_COLLECTION_ANY];
   for (int i = 0; i < 64; i++)
@@ -67,8 +63,7 @@ growth_for_failed_requests_is_taken_back(void **state) {
   test_heap_finish(t);
 }
 
-static void __attribute__((noinline))
-fill_with_list(struct test_heap *t) {
+static void __attribute__((noinline)) fill_with_list(struct test_heap *t) {
   for (;;) {
     struct test_node *node = test_make_node(t->mut, 1, 13);
     node->edges[0] = t->root.ref;
@@ -77,8 +72,7 @@ fill_with_list(struct test_heap *t) {
 }
 
 /* The same for small objects: the heap is full each time.  */
-static void
-failed_small_requests_leave_no_trace(void **state) {
+static void failed_small_requests_leave_no_trace(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=2m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_leave_by_longjmp);
@@ -97,8 +91,7 @@ failed_small_requests_leave_no_trace(void **state) {
   test_heap_finish(t);
 }
 
-static void
-failure_handler_result_is_returned(void **state) {
+static void failure_handler_result_is_returned(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=2m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
@@ -109,8 +102,7 @@ failure_handler_result_is_returned(void **state) {
 
 /* A full collection that frees most of the heap must not be mistaken for one
    that failed, because there was no progress before it.  */
-static void
-no_false_exhaustion_after_explicit_collection(void **state) {
+static void no_false_exhaustion_after_explicit_collection(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=4m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
@@ -131,14 +123,15 @@ no_false_exhaustion_after_explicit_collection(void **state) {
   test_heap_finish(t);
 }
 
-static void
-maximum_heap_size_is_enforced(void **state) {
+static void maximum_heap_size_is_enforced(void **state) {
   (void)state;
-  static const char *const policies[] = { "growable", "adaptive" };
+  static const char *const policies[] = {"growable", "adaptive"};
   for (int p = 0; p < 2; p++) {
     char options[128];
-    snprintf(options, sizeof(options), "heap-size-policy=%s,heap-size=2m,"
-             "maximum-heap-size=12m", policies[p]);
+    snprintf(options, sizeof(options),
+             "heap-size-policy=%s,heap-size=2m,"
+             "maximum-heap-size=12m",
+             policies[p]);
     struct test_heap *t = test_heap_make(options, NULL);
     gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
     size_t bytes = 0;
@@ -156,11 +149,10 @@ maximum_heap_size_is_enforced(void **state) {
 }
 
 /* Growth for a request that no collection can satisfy.  */
-static void
-growable_heap_grows_for_large_requests(void **state) {
+static void growable_heap_grows_for_large_requests(void **state) {
   (void)state;
   struct test_heap *t =
-    test_heap_make("heap-size-policy=growable,heap-size=1m", NULL);
+      test_heap_make("heap-size-policy=growable,heap-size=1m", NULL);
   for (size_t size = 1 << 20; size <= (size_t)32 << 20; size *= 2) {
     struct test_bytes *bytes = test_make_bytes(t->mut, size);
     assert_non_null(bytes);
@@ -169,10 +161,9 @@ growable_heap_grows_for_large_requests(void **state) {
   test_heap_finish(t);
 }
 
-static void
-tiny_heaps_are_usable(void **state) {
+static void tiny_heaps_are_usable(void **state) {
   (void)state;
-  static const char *const sizes[] = { "1", "64k", "256k", "300k", "1m" };
+  static const char *const sizes[] = {"1", "64k", "256k", "300k", "1m"};
   for (int i = 0; i < 5; i++) {
     char options[64];
     snprintf(options, sizeof(options), "heap-size=%s", sizes[i]);
@@ -191,11 +182,11 @@ tiny_heaps_are_usable(void **state) {
   }
 }
 
-static void
-growable_policy_never_loops(void **state) {
+static void growable_policy_never_loops(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size-policy=growable,heap-size=2m,"
-                                       "maximum-heap-size=8m", NULL);
+                                       "maximum-heap-size=8m",
+                                       NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
   uint64_t before = t->heap->started[GC_COLLECTION_ANY];
   test_failures = 0;
@@ -206,18 +197,17 @@ growable_policy_never_loops(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(failed_large_requests_leave_no_trace),
-    cmocka_unit_test(growth_for_failed_requests_is_taken_back),
-    cmocka_unit_test(failed_small_requests_leave_no_trace),
-    cmocka_unit_test(failure_handler_result_is_returned),
-    cmocka_unit_test(no_false_exhaustion_after_explicit_collection),
-    cmocka_unit_test(maximum_heap_size_is_enforced),
-    cmocka_unit_test(growable_heap_grows_for_large_requests),
-    cmocka_unit_test(tiny_heaps_are_usable),
-    cmocka_unit_test(growable_policy_never_loops),
+      cmocka_unit_test(failed_large_requests_leave_no_trace),
+      cmocka_unit_test(growth_for_failed_requests_is_taken_back),
+      cmocka_unit_test(failed_small_requests_leave_no_trace),
+      cmocka_unit_test(failure_handler_result_is_returned),
+      cmocka_unit_test(no_false_exhaustion_after_explicit_collection),
+      cmocka_unit_test(maximum_heap_size_is_enforced),
+      cmocka_unit_test(growable_heap_grows_for_large_requests),
+      cmocka_unit_test(tiny_heaps_are_usable),
+      cmocka_unit_test(growable_policy_never_loops),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

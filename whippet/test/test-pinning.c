@@ -8,20 +8,19 @@
 enum { N = 20000 };
 
 /* Pinned objects stay, and others around them move.  */
-static void
-pinned_objects_stay(void **state) {
+static void pinned_objects_stay(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
   uintptr_t *where = calloc(N, sizeof(*where));
   test_make_table(t->mut, &t->root, N);
   for (int i = 0; i < N; i++) {
-    where[i] = ~(uintptr_t)((struct test_node*)t->root.ref)->edges[i];
+    where[i] = ~(uintptr_t)((struct test_node *)t->root.ref)->edges[i];
     if (i % 7 == 0)
       gc_pin_object(t->mut, gc_ref(~where[i]));
   }
   for (int i = 0; i < N; i++)
     if (i % 7 > 2)
-      ((struct test_node*)t->root.ref)->edges[i] = NULL;
+      ((struct test_node *)t->root.ref)->edges[i] = NULL;
   size_t moved = 0;
   for (int round = 0; round < 4; round++) {
     gc_collect(t->mut, GC_COLLECTION_COMPACTING);
@@ -29,7 +28,7 @@ pinned_objects_stay(void **state) {
     test_check_table(&t->root);
   }
   for (int i = 0; i < N; i++) {
-    uintptr_t now = (uintptr_t)((struct test_node*)t->root.ref)->edges[i];
+    uintptr_t now = (uintptr_t)((struct test_node *)t->root.ref)->edges[i];
     if (i % 7 == 0)
       assert_int_equal(now, ~where[i]);
     else if (now)
@@ -43,15 +42,14 @@ pinned_objects_stay(void **state) {
 
 /* Words of an ambiguous object are references that cannot be updated: what they
    denote stays, the object itself too, and the rest of the heap moves.  */
-static void
-ambiguous_objects_fix_their_referents(void **state) {
+static void ambiguous_objects_fix_their_referents(void **state) {
   (void)state;
   enum { WORDS = 500 };
   struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
-  struct test_handle ambiguous = { NULL, NULL };
+  struct test_handle ambiguous = {NULL, NULL};
   test_push(t, &ambiguous);
   test_make_table(t->mut, &t->root, N);
-  void **words = gc_allocate(t->mut, WORDS * sizeof(void*),
+  void **words = gc_allocate(t->mut, WORDS * sizeof(void *),
                              GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
   ambiguous.ref = words;
   struct test_node *table = t->root.ref;
@@ -68,7 +66,7 @@ ambiguous_objects_fix_their_referents(void **state) {
     test_make_garbage(t->mut, 1 << 20);
     assert_ptr_equal(ambiguous.ref, words);
     for (int i = 0; i < WORDS; i++)
-      assert_int_equal(((struct test_box*)words[i])->tag,
+      assert_int_equal(((struct test_box *)words[i])->tag,
                        TEST_TAG(TEST_BOX, i * 30));
     test_check_table(&t->root);
   }
@@ -81,8 +79,7 @@ ambiguous_objects_fix_their_referents(void **state) {
 
 /* What died in the last collection is not found, though its block is not swept
    yet; nor what is in free blocks, or in metadata.  */
-static void
-dead_objects_do_not_resolve(void **state) {
+static void dead_objects_do_not_resolve(void **state) {
   (void)state;
   if (!TEST_EXACT)
     return;
@@ -100,15 +97,14 @@ dead_objects_do_not_resolve(void **state) {
   for (int i = 0; i < N; i++)
     for (int interior = 0; interior < 2; interior++) {
       struct gc_conservative_ref ref =
-        gc_conservative_ref(where[i] + (interior ? 9 : 0));
-      struct gc_ref found =
-        gc_resolve_conservative_ref(t->heap, ref, interior);
+          gc_conservative_ref(where[i] + (interior ? 9 : 0));
+      struct gc_ref found = gc_resolve_conservative_ref(t->heap, ref, interior);
       assert_int_equal(gc_ref_value(found), i % 2 ? 0 : where[i]);
     }
   uintptr_t slab = t->heap->space.base;
   for (uintptr_t addr = slab; addr < slab + 4 * NOFL_BLOCK_SIZE; addr += 4096)
-    assert_true(gc_ref_is_null(gc_resolve_conservative_ref
-                               (t->heap, gc_conservative_ref(addr), 1)));
+    assert_true(gc_ref_is_null(
+        gc_resolve_conservative_ref(t->heap, gc_conservative_ref(addr), 1)));
   free(where);
   test_heap_finish(t);
 }
@@ -120,8 +116,7 @@ struct allocating_thread {
   int stop;
 };
 
-static void*
-allocate_attached(struct gc_stack_addr base, void *data) {
+static void *allocate_attached(struct gc_stack_addr base, void *data) {
   struct allocating_thread *self = data;
   struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
   while (!gc_atomic_load_relaxed(&self->stop)) {
@@ -132,23 +127,20 @@ allocate_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-allocate_main(void *data) {
+static void *allocate_main(void *data) {
   return gc_call_with_stack_addr(allocate_attached, data);
 }
 
-static void*
-join_thread(struct gc_mutator *mut, void *data) {
+static void *join_thread(struct gc_mutator *mut, void *data) {
   (void)mut;
-  pthread_join(*(pthread_t*)data, NULL);
+  pthread_join(*(pthread_t *)data, NULL);
   return NULL;
 }
 
-static void
-resolution_is_concurrent(void **state) {
+static void resolution_is_concurrent(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
-  struct allocating_thread other = { t->heap, 0 };
+  struct allocating_thread other = {t->heap, 0};
   pthread_t thread;
   test_make_table(t->mut, &t->root, 1000);
   assert_int_equal(0, pthread_create(&thread, NULL, allocate_main, &other));
@@ -157,7 +149,7 @@ resolution_is_concurrent(void **state) {
     x = x * 1664525 + 1013904223;
     uintptr_t addr = t->heap->space.base + (x >> 4) % (8 << 20);
     struct gc_ref found =
-      gc_resolve_conservative_ref(t->heap, gc_conservative_ref(addr), 1);
+        gc_resolve_conservative_ref(t->heap, gc_conservative_ref(addr), 1);
     if (!gc_ref_is_null(found)) {
       assert_true(gc_ref_value(found) <= addr);
       assert_true(gc_heap_contains(t->heap, found));
@@ -174,13 +166,12 @@ resolution_is_concurrent(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(void) {
+int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(pinned_objects_stay),
-    cmocka_unit_test(ambiguous_objects_fix_their_referents),
-    cmocka_unit_test(dead_objects_do_not_resolve),
-    cmocka_unit_test(resolution_is_concurrent),
+      cmocka_unit_test(pinned_objects_stay),
+      cmocka_unit_test(ambiguous_objects_fix_their_referents),
+      cmocka_unit_test(dead_objects_do_not_resolve),
+      cmocka_unit_test(resolution_is_concurrent),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,9 +18,10 @@ static unsigned long stops = 600;
 
 static __thread volatile sig_atomic_t in_foreign_code;
 
-static int
-may_park(uintptr_t pc, void *ucontext, void *data) {
-  (void)pc; (void)ucontext; (void)data;
+static int may_park(uintptr_t pc, void *ucontext, void *data) {
+  (void)pc;
+  (void)ucontext;
+  (void)data;
   return in_foreign_code;
 }
 
@@ -34,23 +35,20 @@ struct slow_thread {
   uint64_t laps, bad;
 };
 
-static void
-read_forever(struct slow_thread *self) {
+static void read_forever(struct slow_thread *self) {
   char byte;
   while (read(self->pipe[0], &byte, 1) < 0 && errno == EINTR)
     continue;
 }
 
-static void
-spin_for_long(struct slow_thread *self) {
-  for (volatile int i = 0; i < 20000000
-         && !__atomic_load_n(&self->stop, __ATOMIC_RELAXED); i++)
+static void spin_for_long(struct slow_thread *self) {
+  for (volatile int i = 0;
+       i < 20000000 && !__atomic_load_n(&self->stop, __ATOMIC_RELAXED); i++)
     continue;
 }
 
-static void
-sleep_for_long(struct slow_thread *self) {
-  struct timespec pause = { 0, 30 * 1000 * 1000 };
+static void sleep_for_long(struct slow_thread *self) {
+  struct timespec pause = {0, 30 * 1000 * 1000};
   (void)self;
   while (nanosleep(&pause, &pause) < 0 && errno == EINTR)
     continue;
@@ -58,8 +56,7 @@ sleep_for_long(struct slow_thread *self) {
 
 /* One lap: a fresh list, held by a local variable only, must be whole after a
    stay in foreign code.  */
-static void
-slow_lap(struct slow_thread *self, struct gc_mutator *mut) {
+static void slow_lap(struct slow_thread *self, struct gc_mutator *mut) {
   struct test_box *list = NULL;
   for (int i = 0; i < LIST_LENGTH; i++) {
     struct test_box *box = test_make_box(mut, i);
@@ -80,8 +77,7 @@ slow_lap(struct slow_thread *self, struct gc_mutator *mut) {
   gc_safepoint(mut);
 }
 
-static void*
-slow_attached(struct gc_stack_addr base, void *data) {
+static void *slow_attached(struct gc_stack_addr base, void *data) {
   struct slow_thread *self = data;
   struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
   while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE))
@@ -90,13 +86,11 @@ slow_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-slow_main(void *data) {
+static void *slow_main(void *data) {
   return gc_call_with_stack_addr(slow_attached, data);
 }
 
-static uint64_t
-nanoseconds(void) {
+static uint64_t nanoseconds(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
   return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
@@ -105,14 +99,12 @@ nanoseconds(void) {
 /* From the request to stop until all have stopped.  */
 static uint64_t stop_requested, longest_stop, total_stop;
 
-static void
-record_request(void *data) {
+static void record_request(void *data) {
   (void)data;
   stop_requested = nanoseconds();
 }
 
-static void
-record_stopped(void *data) {
+static void record_stopped(void *data) {
   (void)data;
   uint64_t elapsed = nanoseconds() - stop_requested;
   total_stop += elapsed;
@@ -120,8 +112,7 @@ record_stopped(void *data) {
     longest_stop = elapsed;
 }
 
-static struct test_heap*
-make_preemptible_heap(void) {
+static struct test_heap *make_preemptible_heap(void) {
   struct test_heap *t = calloc(1, sizeof(*t));
   struct gc_options *options = gc_allocate_options();
   struct gc_event_listener listener = GC_NULL_EVENT_LISTENER;
@@ -138,8 +129,7 @@ make_preemptible_heap(void) {
   return t;
 }
 
-static void
-finish_slow_threads(struct slow_thread *slow, pthread_t *threads) {
+static void finish_slow_threads(struct slow_thread *slow, pthread_t *threads) {
   for (int i = 0; i < SLOW_THREADS; i++)
     __atomic_store_n(&slow[i].stop, 1, __ATOMIC_RELEASE);
   for (int i = 0; i < SLOW_THREADS; i++) {
@@ -148,33 +138,29 @@ finish_slow_threads(struct slow_thread *slow, pthread_t *threads) {
   }
 }
 
-static void*
-finish_slow_threads_inactive(struct gc_mutator *mut, void *data) {
+static void *finish_slow_threads_inactive(struct gc_mutator *mut, void *data) {
   (void)mut;
   void **args = data;
   finish_slow_threads(args[0], args[1]);
   return NULL;
 }
 
-static void
-slow_mutators_are_stopped(void **state) {
+static void slow_mutators_are_stopped(void **state) {
   (void)state;
   struct test_heap *t = make_preemptible_heap();
   if (!GC_CONSERVATIVE_ROOTS) {
     test_heap_finish(t);
     return;
   }
-  void (*const foreign[])(struct slow_thread*) = {
-    read_forever, spin_for_long, sleep_for_long
-  };
+  void (*const foreign[])(struct slow_thread *) = {read_forever, spin_for_long,
+                                                   sleep_for_long};
   static struct slow_thread slow[SLOW_THREADS];
   pthread_t threads[SLOW_THREADS];
   for (int i = 0; i < SLOW_THREADS; i++) {
     slow[i].heap = t->heap;
     slow[i].foreign = foreign[i];
     assert_int_equal(pipe(slow[i].pipe), 0);
-    assert_int_equal(pthread_create(&threads[i], NULL, slow_main, &slow[i]),
-                     0);
+    assert_int_equal(pthread_create(&threads[i], NULL, slow_main, &slow[i]), 0);
   }
   test_make_table(t->mut, &t->root, 2000);
   for (unsigned long i = 0; i < stops; i++) {
@@ -184,7 +170,7 @@ slow_mutators_are_stopped(void **state) {
     test_make_garbage(t->mut, 10000);
   }
   test_check_table(&t->root);
-  void *args[] = { slow, threads };
+  void *args[] = {slow, threads};
   gc_deactivate_for_call(t->mut, finish_slow_threads_inactive, args);
   for (int i = 0; i < SLOW_THREADS; i++) {
     assert_int_equal(slow[i].bad, 0);
@@ -200,8 +186,14 @@ slow_mutators_are_stopped(void **state) {
 /* Each pair of what may happen to two mutators at the same time.  */
 
 enum life {
-  LIFE_ALLOCATE, LIFE_SAFEPOINT, LIFE_INACTIVE, LIFE_EXIT, LIFE_EXIT_INACTIVE,
-  LIFE_REACTIVATE, LIFE_COLLECT, LIVES
+  LIFE_ALLOCATE,
+  LIFE_SAFEPOINT,
+  LIFE_INACTIVE,
+  LIFE_EXIT,
+  LIFE_EXIT_INACTIVE,
+  LIFE_REACTIVATE,
+  LIFE_COLLECT,
+  LIVES
 };
 
 struct liver {
@@ -209,19 +201,16 @@ struct liver {
   enum life life;
 };
 
-static void*
-allocate_some(struct gc_mutator *mut, void *data) {
+static void *allocate_some(struct gc_mutator *mut, void *data) {
   test_make_garbage(mut, 20000);
   return data;
 }
 
-static void*
-reactivate_some(struct gc_mutator *mut, void *data) {
+static void *reactivate_some(struct gc_mutator *mut, void *data) {
   return gc_reactivate_for_call(mut, allocate_some, data);
 }
 
-static void*
-live_attached(struct gc_stack_addr base, void *data) {
+static void *live_attached(struct gc_stack_addr base, void *data) {
   struct liver *liver = data;
   for (int i = 0; i < 20; i++) {
     struct gc_mutator *mut = gc_init_for_thread(base, liver->heap);
@@ -257,13 +246,11 @@ live_attached(struct gc_stack_addr base, void *data) {
   return NULL;
 }
 
-static void*
-live(void *data) {
+static void *live(void *data) {
   return gc_call_with_stack_addr(live_attached, data);
 }
 
-static void*
-join_both(struct gc_mutator *mut, void *data) {
+static void *join_both(struct gc_mutator *mut, void *data) {
   (void)mut;
   pthread_t *threads = data;
   pthread_join(threads[0], NULL);
@@ -271,14 +258,13 @@ join_both(struct gc_mutator *mut, void *data) {
   return NULL;
 }
 
-static void
-all_pairs_of_states(void **state) {
+static void all_pairs_of_states(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=4m", "verify");
   test_make_table(t->mut, &t->root, 100);
   for (int a = 0; a < LIVES; a++)
     for (int b = a; b < LIVES; b++) {
-      struct liver livers[2] = { { t->heap, a }, { t->heap, b } };
+      struct liver livers[2] = {{t->heap, a}, {t->heap, b}};
       pthread_t threads[2];
       for (int i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, live, &livers[i]),
@@ -291,13 +277,12 @@ all_pairs_of_states(void **state) {
   test_heap_finish(t);
 }
 
-int
-main(int argc, char **argv) {
+int main(int argc, char **argv) {
   if (argc > 1)
     stops = strtoul(argv[1], NULL, 0);
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(slow_mutators_are_stopped),
-    cmocka_unit_test(all_pairs_of_states),
+      cmocka_unit_test(slow_mutators_are_stopped),
+      cmocka_unit_test(all_pairs_of_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

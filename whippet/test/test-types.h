@@ -15,13 +15,13 @@
 struct gc_heap;
 
 enum test_kind {
-  TEST_LEAF = 1,               /* 8 bytes, no edge */
-  TEST_BOX,                    /* 16 bytes, one edge */
-  TEST_NODE,                   /* any number of edges, and a payload */
-  TEST_BYTES,                  /* pointerless */
+  TEST_LEAF = 1, /* 8 bytes, no edge */
+  TEST_BOX,      /* 16 bytes, one edge */
+  TEST_NODE,     /* any number of edges, and a payload */
+  TEST_BYTES,    /* pointerless */
   TEST_EPHEMERON,
   TEST_FINALIZER,
-  TEST_EXTERN                  /* outside of the heap */
+  TEST_EXTERN /* outside of the heap */
 };
 
 #define TEST_TAG(kind, id) \
@@ -42,12 +42,12 @@ struct test_node {
   uintptr_t tag;
   uint32_t edge_count;
   uint32_t payload_words;
-  void *edges[];               /* the payload follows */
+  void *edges[]; /* the payload follows */
 };
 
 struct test_bytes {
   uintptr_t tag;
-  uint64_t size;               /* of the object, in bytes */
+  uint64_t size; /* of the object, in bytes */
   uint8_t payload[];
 };
 
@@ -55,26 +55,24 @@ struct test_bytes {
 
 struct test_extern {
   uintptr_t tag;
-  uint32_t mark;               /* collection of the last visit */
+  uint32_t mark; /* collection of the last visit */
   uint32_t unused;
   void *edges[TEST_EXTERN_EDGES];
 };
 
 struct gc_extern_space {
   uint32_t epoch;
-  uint32_t visits;             /* that returned nonzero */
+  uint32_t visits; /* that returned nonzero */
   uint32_t starts, finishes;
 };
 
-static inline size_t
-test_node_bytes(size_t edge_count, size_t payload_words) {
-  return sizeof(struct test_node)
-    + (edge_count + payload_words) * sizeof(uintptr_t);
+static inline size_t test_node_bytes(size_t edge_count, size_t payload_words) {
+  return sizeof(struct test_node) +
+         (edge_count + payload_words) * sizeof(uintptr_t);
 }
 
-static inline uint64_t*
-test_node_payload(struct test_node *node) {
-  return (uint64_t*)&node->edges[node->edge_count];
+static inline uint64_t *test_node_payload(struct test_node *node) {
+  return (uint64_t *)&node->edges[node->edge_count];
 }
 
 /* A root in a stack frame.  */

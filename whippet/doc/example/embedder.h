@@ -51,10 +51,11 @@ typedef void (*range_visitor)(uintptr_t start, uintptr_t end,
                               int possibly_interior, struct gc_heap *heap,
                               void *data);
 
-static inline void
-gc_trace_mutator_pinned_roots(struct gc_mutator_roots *roots,
-                              pinned_visitor pinned, range_visitor ambiguous,
-                              struct gc_heap *heap, void *data) {
+static inline void gc_trace_mutator_pinned_roots(struct gc_mutator_roots *roots,
+                                                 pinned_visitor pinned,
+                                                 range_visitor ambiguous,
+                                                 struct gc_heap *heap,
+                                                 void *data) {
 }
 
 static inline void gc_trace_heap_pinned_roots(struct gc_heap_roots *roots,

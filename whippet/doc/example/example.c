@@ -17,8 +17,8 @@ static struct gc_mutator *mut;
 static struct gc_mutator_roots roots;
 
 /* A root for as long as the function is active that has it.  */
-#define PUSH_ROOT(name, value)                                                 \
-  struct root name = {(struct object *)(value), roots.first};                  \
+#define PUSH_ROOT(name, value)                                \
+  struct root name = {(struct object *)(value), roots.first}; \
   roots.first = &name
 #define POP_ROOT(name) (roots.first = (name).next)
 

@@ -481,6 +481,10 @@ scm_i_gc_init (struct scm_gc_stack_base *base)
 {
   struct gc_options *options = make_options ();
 
+  /* Before the collector registers its own handlers, so that ours take
+     the lock when the world is stopped: stopping it takes the lock too.  */
+  pthread_atfork (before_fork, after_fork_in_parent, after_fork_in_child);
+
   if (!gc_init (options, stack_addr_for_base (base), &the_heap,
                 &current_mutator, event_listener, NULL))
     {
@@ -495,7 +499,6 @@ scm_i_gc_init (struct scm_gc_stack_base *base)
   dl_iterate_phdr (register_text, (void *) &scm_i_gc_init);
   gc_heap_enable_preemption (the_heap, 0, 0, may_park, NULL);
 
-  pthread_atfork (before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 struct gc_mutator *

@@ -22,6 +22,8 @@ struct gc_event_listener {
 
   /* The stop flag is about to be raised.  */
   void (*requesting_stop)(void *data);
+  /* The stop flag is raised.  Also without a collection: when the process is
+     about to fork.  */
   void (*waiting_for_stop)(void *data);
   void (*mutators_stopped)(void *data);
 

@@ -371,13 +371,16 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
     MUTATOR_EVENT(mut, mutator_cause_gc);
   heap_prepare_to_stop(heap);
   uint64_t start = gc_platform_monotonic_nanoseconds();
+  HEAP_EVENT(heap, requesting_stop);
   heap_stop_world(heap, mut);
+  HEAP_EVENT(heap, mutators_stopped);
   if (mut)
     MUTATOR_CAPTURE_STACK(mut);
   heap_begin_statistics(heap);
   heap_collect_stopped(heap, requested, request);
   heap_record_end(heap, gc_platform_monotonic_nanoseconds() - start);
   heap_end_statistics(heap);
+  HEAP_EVENT(heap, restarting_mutators);
   heap_restart_world(heap);
 }
 

@@ -120,9 +120,9 @@ static void heap_signal_sleepers(struct gc_heap *heap, struct gc_mutator *mut) {
 }
 
 /* Stop all mutators but MUT, the calling thread's, which may be NULL.  With
-   heap->lock held.  */
+   heap->lock held.  The listener learns that it may have to tell mutators; the
+   other events of a collection are the caller's business.  */
 static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
-  HEAP_EVENT(heap, requesting_stop);
   __atomic_store_n(&heap->stop_flag, 1, __ATOMIC_SEQ_CST);
   HEAP_EVENT(heap, waiting_for_stop);
   uint64_t deadline = 0;
@@ -137,11 +137,9 @@ static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
       m->signalled_before =
           gc_atomic_load_relaxed(&m->status) == MUTATOR_SIGNALLED;
     }
-  HEAP_EVENT(heap, mutators_stopped);
 }
 
 static void heap_restart_world(struct gc_heap *heap) {
-  HEAP_EVENT(heap, restarting_mutators);
   __atomic_store_n(&heap->stop_flag, 0, __ATOMIC_SEQ_CST);
   gc_platform_futex_wake((uint32_t *)&heap->stop_flag, INT32_MAX);
 }

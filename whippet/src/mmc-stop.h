@@ -158,7 +158,11 @@ static void preemption_handler(int signal_number, siginfo_t *info,
   if (!preemption->may_park(pc, ucontext, preemption->data))
     return;
   int saved_errno = errno;
-  gc_stack_capture_from_ucontext(&mut->stack, ucontext);
+  /* Not if the thread was on another stack, whose extent is not known.  */
+  if (!gc_stack_capture_from_ucontext(&mut->stack, ucontext)) {
+    errno = saved_errno;
+    return;
+  }
   mutator_set_not_running(mut, MUTATOR_SIGNALLED);
   mutator_set_running(mut, MUTATOR_SIGNALLED);
   errno = saved_errno;

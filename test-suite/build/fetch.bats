@@ -158,7 +158,7 @@ make_gnu () {
   (cd "$BATS_TEST_TMPDIR/gnu/guile-$GUILE_VERSION" && rm -rf .gitignore .dir-locals.el .guix
    printf '#!/bin/sh\n' > configure
    [ $# = 0 ] || "$@")
-  tar -C "$BATS_TEST_TMPDIR/gnu" -cJf "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE" "guile-$GUILE_VERSION"
+  XZ_OPT=-0 tar -C "$BATS_TEST_TMPDIR/gnu" -cJf "$BATS_TEST_TMPDIR/gnu/$GUILE_GNU_FILE" "guile-$GUILE_VERSION"
 }
 
 @test "the GNU mirror: every source file is verified" {

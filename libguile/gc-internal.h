@@ -391,6 +391,10 @@ SCM_INTERNAL void scm_i_gc_get_statistics (struct scm_gc_statistics *stats);
 /* Size of the heap, without what is outside of it.  */
 SCM_INTERNAL size_t scm_i_gc_heap_size (void);
 
+/* Limits of the address space may have been lowered: keep less of it
+   reserved for the heap.  Any thread.  */
+SCM_INTERNAL void scm_i_gc_respect_limits (void);
+
 /* Called when memory is exhausted; to be defined by gc.c.  Does not
    return.  */
 SCM_INTERNAL void scm_i_gc_out_of_memory (size_t bytes);

@@ -45,6 +45,7 @@
 
 #include "whippet/api/gc-heap-stats.h"
 #include "whippet/api/gc-inhibit.h"
+#include "whippet/api/gc-limits.h"
 #include "whippet/api/gc-preempt.h"
 
 
@@ -1081,6 +1082,12 @@ size_t
 scm_i_gc_heap_size (void)
 {
   return __atomic_load_n (&heap_size, __ATOMIC_RELAXED);
+}
+
+void
+scm_i_gc_respect_limits (void)
+{
+  gc_heap_respect_limits (the_heap);
 }
 
 void

@@ -26,7 +26,7 @@
 
 #include "mmc-heap.h"
 
-#define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)64 * 1024 * 1024)
+#define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)16 * 1024 * 1024)
 
 static int stress_set(struct mmc_stress *stress, const char *name,
                       size_t length, unsigned long value) {

@@ -2,9 +2,14 @@
 /* Tracing: from edges to shaded objects, from grey items to edges, from roots
    to edges.
 
-   An edge that a grey object reports waits in the worker's queue of pending
-   edges while the metadata byte and the first line of its referent are
-   prefetched; these two misses are most of the cost of marking.  */
+   An edge to a nearby object is traced as soon as a grey object reports it: the
+   referent's metadata byte is then most likely in the same cache line as others
+   that were just used, or in the next one.  A far edge waits in the worker's
+   queue of pending edges while the metadata byte and the first line of its
+   referent are prefetched.  A grey item that is popped waits in a short ring
+   while its object is prefetched.  So graphs that lie in memory in the order of
+   the trace are traced in that order, which the processor's own prefetching
+   recognises, and scattered graphs with many misses under way at once.  */
 
 #ifndef MMC_TRACE_H
 #define MMC_TRACE_H
@@ -123,18 +128,20 @@ static void GC_NEVER_INLINE trace_visit_foreign(struct trace_worker *worker,
     trace_push(worker, addr | TRACE_EXTERN);
 }
 
-/* Mark the object at ADDR in the nofl space where it is.  */
+/* Mark the object at ADDR in the nofl space where it is.  While nothing moves,
+   marking is a plain store, also with several workers: two that reach an object
+   at the same time store the same byte, and both trace it, which does no
+   harm.  */
 static inline void GC_ALWAYS_INLINE trace_mark_nofl(struct trace_worker *worker,
                                                     uintptr_t addr);
 static inline void trace_mark_nofl(struct trace_worker *worker,
                                    uintptr_t addr) {
-  struct nofl_space *space = &worker->heap->space;
   uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
   if ((byte & NOFL_STATE_MASK) == worker->current_mark)
     return;
-  if (!(GC_PARALLEL && (worker->parallel || worker->evacuating)
-            ? nofl_mark_in_place(space, addr, 1)
-            : nofl_mark_in_place(space, addr, 0)))
+  struct nofl_space *space = &worker->heap->space;
+  if (!(NOFL_MOVES && worker->evacuating ? nofl_mark_in_place(space, addr, 1)
+                                         : nofl_mark_in_place(space, addr, 0)))
     return;
   trace_push_nofl(worker, addr, byte);
   trace_resolve_ephemerons(worker, addr);
@@ -193,24 +200,55 @@ static inline void trace_enqueue_edge(struct trace_worker *worker,
   worker->fifo_count++;
 }
 
+/* Is the referent ADDR outside of the block that holds EDGE?  */
+static inline int trace_is_far(struct gc_edge edge, uintptr_t addr) {
+  return ((addr ^ gc_edge_address(edge)) >> NOFL_BLOCK_SIZE_LOG_2) != 0;
+}
+
 /* More than the frames of a trace, which does not recurse.  */
 #define TRACE_FRAMES_SIZE ((uintptr_t)128 * 1024)
 
-/* The visitor for all precise edges.  An edge in the stack frames of the trace
-   itself is a temporary of the embedder's, who expects it to be up to date
-   on return.  */
+/* An edge that is not to the nofl space, or while objects move, or while marking
+   an object may resolve an ephemeron.  An edge in the stack frames of the trace
+   itself is a temporary of the embedder's, who expects it to be up to date on
+   return.  */
+static void GC_NEVER_INLINE trace_visit_specially(struct trace_worker *worker,
+                                                  struct gc_edge edge,
+                                                  uintptr_t addr) {
+  int temporary =
+      worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
+  if (worker->prefetch && !temporary && trace_is_far(edge, addr))
+    trace_enqueue_edge(worker, edge, addr);
+  else
+    trace_edge_now(worker, edge, addr);
+}
+
+/* The visitor for all precise edges.  */
 static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
   (void)heap;
   struct trace_worker *worker = data;
   struct gc_ref ref = gc_edge_ref(edge);
   if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
     return;
-  int temporary =
-      worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
-  if (GC_LIKELY(worker->prefetch && !temporary))
-    trace_enqueue_edge(worker, edge, gc_ref_value(ref));
-  else
-    trace_edge_now(worker, edge, gc_ref_value(ref));
+  uintptr_t addr = gc_ref_value(ref);
+  if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent)) {
+    trace_visit_specially(worker, edge, addr);
+    return;
+  }
+  if (worker->prefetch && trace_is_far(edge, addr)) {
+    trace_enqueue_edge(worker, edge, addr);
+    return;
+  }
+  uint8_t *loc = nofl_metadata_byte(addr);
+  uint8_t byte = gc_atomic_load_relaxed(loc);
+  uint8_t current = worker->current_mark;
+  if ((byte & NOFL_STATE_MASK) == current)
+    return;
+  GC_ASSERT(
+      nofl_state_is_candidate(&worker->heap->space, byte & NOFL_STATE_MASK));
+  gc_atomic_store_relaxed(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
+  nofl_mark_block_of(addr);
+  trace_push_nofl(worker, addr, byte);
 }
 
 /* Ambiguous references.  */
@@ -440,18 +478,58 @@ static inline uintptr_t trace_pop(struct trace_worker *worker) {
   return item;
 }
 
+/* Exchange the popped ITEM for the oldest one in the ring, which may be 0.  */
+static inline uintptr_t trace_through_ring(struct trace_worker *worker,
+                                           uintptr_t item) {
+  uint32_t head = worker->ring_head;
+  uintptr_t oldest = worker->ring[head];
+  __builtin_prefetch((void *)(item & ~(uintptr_t)TRACE_TAG_MASK));
+  worker->ring[head] = item;
+  worker->ring_head = (head + 1) & (TRACER_RING_SIZE - 1);
+  return oldest;
+}
+
+/* The oldest item in the ring, which becomes empty there, or 0.  */
+static uintptr_t trace_take_from_ring(struct trace_worker *worker) {
+  for (unsigned i = 0; i < TRACER_RING_SIZE; i++) {
+    uint32_t head = worker->ring_head;
+    uintptr_t item = worker->ring[head];
+    worker->ring[head] = 0;
+    worker->ring_head = (head + 1) & (TRACER_RING_SIZE - 1);
+    if (item)
+      return item;
+  }
+  return 0;
+}
+
+/* The next item to trace, or 0 if there is none.  */
+static inline uintptr_t trace_next_item(struct trace_worker *worker) {
+  while (GC_LIKELY(trace_has_stack_item(worker))) {
+    uintptr_t item = trace_pop(worker);
+    if (worker->prefetch)
+      item = trace_through_ring(worker, item);
+    if (GC_LIKELY(item))
+      return item;
+  }
+  return trace_take_from_ring(worker);
+}
+
 static void trace_worker_drain(struct trace_worker *worker) {
   unsigned countdown = 64;
   trace_all_roots(worker);
   for (;;) {
-    if (worker->fifo_count >= TRACER_FIFO_MIN ||
-        (worker->fifo_count && !trace_has_stack_item(worker))) {
+    if (worker->fifo_count && (worker->fifo_count >= TRACER_FIFO_MIN ||
+                               !trace_has_stack_item(worker))) {
       trace_oldest_pending_edge(worker);
       continue;
     }
-    if (!trace_has_stack_item(worker))
+    uintptr_t item = trace_next_item(worker);
+    if (GC_UNLIKELY(!item)) {
+      if (worker->fifo_count)
+        continue;
       return;
-    trace_item(worker, trace_pop(worker));
+    }
+    trace_item(worker, item);
     if (GC_PARALLEL && worker->parallel && --countdown == 0) {
       countdown = 64;
       trace_consider_sharing(worker);

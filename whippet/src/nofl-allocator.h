@@ -17,7 +17,7 @@
 #include "nofl-space.h"
 
 /* How far ahead of the allocation pointer memory is cleared, in bytes.  */
-#define NOFL_CLEAR_AHEAD ((uintptr_t)4096)
+#define NOFL_CLEAR_AHEAD ((uintptr_t)2048)
 /* A tail of at least this many granules makes a block partly full.  */
 #define NOFL_MIN_TAIL_GRANULES 32
 /* Smaller leftovers are not remembered.  */
@@ -162,6 +162,14 @@ static void nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
 }
 
+/* Fetch what will be cleared next while the program works.  */
+static inline void nofl_prefetch_for_clearing(uintptr_t addr, uintptr_t end) {
+  if (end > addr + NOFL_CLEAR_AHEAD)
+    end = addr + NOFL_CLEAR_AHEAD;
+  for (; addr < end; addr += 64)
+    __builtin_prefetch((void *)addr, 1);
+}
+
 /* Clear some of the hole ahead of the allocation pointer, at least GRANULES.
    Without CLEAR the hole is handed out as it is.  */
 static inline void nofl_allocator_advance_limit(struct nofl_allocator *a,
@@ -179,6 +187,7 @@ static inline void nofl_allocator_advance_limit(struct nofl_allocator *a,
   if (limit > a->limit) {
     memset((void *)a->limit, 0, limit - a->limit);
     a->limit = limit;
+    nofl_prefetch_for_clearing(limit, a->hole_end);
   }
 }
 

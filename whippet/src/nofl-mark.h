@@ -47,7 +47,7 @@ static inline int nofl_mark_in_place(struct nofl_space *space, uintptr_t addr,
     GC_ASSERT(nofl_state_is_candidate(space, byte & NOFL_STATE_MASK));
     uint8_t marked = (byte & ~NOFL_STATE_MASK) | current;
     if (!parallel) {
-      *loc = marked;
+      gc_atomic_store_relaxed(loc, marked);
       break;
     }
     /* Acquire-release: the winner's claim orders its later reads of the

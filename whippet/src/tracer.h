@@ -40,9 +40,10 @@ struct gc_tracer;
 #define TRACER_SHARED_SIZE 256
 #define TRACER_FIFO_SIZE 16 /* power of two */
 #define TRACER_FIFO_MIN 8
+#define TRACER_RING_SIZE 8 /* power of two */
 #define TRACER_INITIAL_STACK_SIZE (16 * 1024)
 /* A worker wakes another when it has this many grey items ...  */
-#define TRACER_WAKE_SURPLUS 32
+#define TRACER_WAKE_SURPLUS 4
 /* ... after having traced this many objects on its own.  */
 #define TRACER_WAKE_DELAY 4096
 
@@ -67,6 +68,9 @@ struct trace_worker {
   /* Constant during a trace: copies of what each edge needs.  */
   uintptr_t space_base;
   size_t space_extent;
+  /* SPACE_EXTENT while objects are marked where they are and nothing else is to
+     be done about them, else 0: one comparison finds the common case.  */
+  size_t plain_extent;
   uint8_t current_mark;
   uint8_t parallel; /* other workers may be active */
   uint8_t evacuating;
@@ -82,6 +86,11 @@ struct trace_worker {
   /* Private stack: items [bottom, top) of STACK.  */
   uintptr_t *stack;
   size_t bottom, top, capacity;
+
+  /* Grey items whose objects are being prefetched, 0 for none; the oldest is
+     at RING_HEAD.  */
+  uint32_t ring_head;
+  uintptr_t ring[TRACER_RING_SIZE];
 
   /* Edges whose referents are being prefetched.  */
   uint32_t fifo_head, fifo_count;
@@ -522,19 +531,25 @@ static void tracer_prepare(struct gc_tracer *tracer,
     worker->space_base = space->base;
     worker->current_mark = space->current_mark;
     worker->space_extent = nofl_space_extent(space);
+    worker->plain_extent = worker->space_extent;
     nofl_allocator_reset(&worker->target);
   }
 }
 
 static inline void tracer_set_evacuating(struct gc_tracer *tracer,
                                          int evacuating) {
-  for (unsigned i = 0; i < tracer->parallelism; i++)
-    tracer->workers[i].evacuating = evacuating;
+  for (unsigned i = 0; i < tracer->parallelism; i++) {
+    struct trace_worker *worker = &tracer->workers[i];
+    worker->evacuating = evacuating;
+    worker->plain_extent = evacuating ? 0 : worker->space_extent;
+  }
 }
 
 static inline void tracer_set_eager_ephemerons(struct gc_tracer *tracer) {
-  for (unsigned i = 0; i < tracer->parallelism; i++)
+  for (unsigned i = 0; i < tracer->parallelism; i++) {
     tracer->workers[i].eager_ephemerons = 1;
+    tracer->workers[i].plain_extent = 0;
+  }
 }
 
 /* Release the stack memory of a big trace.  */

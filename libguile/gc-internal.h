@@ -24,7 +24,7 @@
 /* The boundary between libguile and its garbage collector.
 
    Everything that libguile asks of the collector is in this file;
-   outside of it, of gc-whippet.c and of whippet-embedder.h, nothing in
+   outside of it, of gc-whippet*.c and of whippet-embedder.h, nothing in
    libguile names a function of the collector library.
 
    Unless stated otherwise, functions are to be called by a thread in

@@ -63,7 +63,7 @@ typedef void (*scm_t_gc_ambiguous_visitor) (uintptr_t start, uintptr_t end,
                                             struct gc_heap *heap,
                                             void *data);
 
-/* Defined in gc-whippet.c.  */
+/* Defined in gc-whippet-finalizers.c and gc-whippet-roots.c.  */
 SCM_INTERNAL void scm_i_gc_trace_smob_marker (void *marker,
                                               scm_t_gc_visitor visit,
                                               struct gc_heap *heap,

@@ -1,0 +1,231 @@
+/* Copyright 2026 the guile-whippet developers
+
+   This file is part of Guile.
+
+   Guile is free software: you can redistribute it and/or modify it
+   under the terms of the GNU Lesser General Public License as published
+   by the Free Software Foundation, either version 3 of the License, or
+   (at your option) any later version.
+
+   Guile is distributed in the hope that it will be useful, but WITHOUT
+   ANY WARRANTY; without even the implied warranty of MERCHANTABILITY or
+   FITNESS FOR A PARTICULAR PURPOSE.  See the GNU Lesser General Public
+   License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with Guile.  If not, see
+   <https://www.gnu.org/licenses/>.  */
+
+
+
+/* What follows from a collection, and finalizers.  */
+
+#ifdef HAVE_CONFIG_H
+#  include <config.h>
+#endif
+
+#include "boolean.h"
+#include "threads.h"
+
+#include "gc-whippet.h"
+
+
+
+/* The collector has finalizers for us.  */
+static int finalizers_fired;
+
+void
+scm_i_gc_on_finalizers (struct gc_heap *heap, size_t count)
+{
+  __atomic_store_n (&finalizers_fired, 1, __ATOMIC_RELAXED);
+}
+
+
+
+/* What follows from a collection, done by whichever thread comes first.  */
+
+int scm_i_gc_after_collection_pending;
+
+static void (*finalizer_notifier) (void);
+
+#define MAX_CALLBACKS 16
+static void (*callbacks[MAX_CALLBACKS]) (void);
+static int n_callbacks;
+static int callbacks_pending;
+
+void
+scm_i_gc_set_finalizer_notifier (void (*notifier) (void))
+{
+  __atomic_store_n (&finalizer_notifier, notifier, __ATOMIC_RELEASE);
+}
+
+void
+scm_i_gc_add_callback (void (*callback) (void))
+{
+  if (n_callbacks == MAX_CALLBACKS)
+    abort ();
+  callbacks[n_callbacks++] = callback;
+}
+
+void
+scm_i_gc_after_collection (scm_thread *thread)
+{
+  void (*notifier) (void);
+
+  if (!thread || !thread->guile_mode
+      || !__atomic_exchange_n (&scm_i_gc_after_collection_pending, 0,
+                               __ATOMIC_ACQUIRE))
+    return;
+
+  if (n_callbacks)
+    __atomic_store_n (&callbacks_pending, 1, __ATOMIC_RELAXED);
+  notifier = __atomic_load_n (&finalizer_notifier, __ATOMIC_ACQUIRE);
+  if (notifier
+      && (__atomic_load_n (&callbacks_pending, __ATOMIC_RELAXED)
+          || __atomic_load_n (&finalizers_fired, __ATOMIC_RELAXED)))
+    notifier ();
+}
+
+
+
+/* Finalizers.  */
+
+/* The part of struct gc_finalizer that is ours.  */
+struct finalizer
+{
+  GC_EMBEDDER_FINALIZER_HEADER
+};
+
+static scm_t_bits finalizer_serial;
+
+void
+scm_i_gc_add_finalizer (void *obj, scm_t_gc_finalizer_proc proc, void *data,
+                        enum scm_gc_finalizer_priority priority)
+{
+  scm_thread *thread = SCM_I_CURRENT_THREAD;
+  struct gc_finalizer *ret;
+  struct finalizer *header;
+
+  if (!scm_i_gc_is_heap_pointer (obj))
+    return;
+
+  ret = gc_allocate_finalizer (thread->mutator);
+  header = (struct finalizer *) ret;
+  header->tag = scm_tc7_gc_finalizer;
+  header->proc = proc;
+  header->serial = __atomic_fetch_add (&finalizer_serial, 1,
+                                       __ATOMIC_RELAXED);
+  gc_finalizer_attach (thread->mutator, ret, priority,
+                       gc_ref_from_heap_object (obj),
+                       gc_ref (data ? (uintptr_t) data
+                               : SCM_UNPACK (SCM_BOOL_F)));
+  scm_i_gc_maybe_after_collection (thread);
+}
+
+void
+scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
+                          scm_t_gc_visitor visit, struct gc_heap *heap,
+                          void *visit_data)
+{
+  struct finalizer *header = (struct finalizer *) finalizer;
+
+  visit (gc_edge (&header->next_to_run), heap, visit_data);
+  gc_trace_finalizer (finalizer, visit, heap, visit_data);
+}
+
+/* Fired finalizers, newest first.  A finalizer may leave by a non-local
+   exit; the others stay here for the next time.  */
+static struct gc_finalizer *finalizers_to_run;
+static scm_i_pthread_mutex_t finalizers_lock = SCM_I_PTHREAD_MUTEX_INITIALIZER;
+
+static struct gc_finalizer **
+next_to_run (struct gc_finalizer *finalizer)
+{
+  return &((struct finalizer *) finalizer)->next_to_run;
+}
+
+static struct gc_finalizer *
+merge_finalizers (struct gc_finalizer *a, struct gc_finalizer *b)
+{
+  struct gc_finalizer *ret = NULL, **tail = &ret;
+
+  while (a && b)
+    {
+      struct gc_finalizer **from
+        = ((struct finalizer *) a)->serial > ((struct finalizer *) b)->serial
+        ? &a : &b;
+      *tail = *from;
+      *from = *next_to_run (*from);
+      tail = next_to_run (*tail);
+    }
+  *tail = a ? a : b;
+  return ret;
+}
+
+static struct gc_finalizer *
+sort_finalizers (struct gc_finalizer *list, size_t n)
+{
+  struct gc_finalizer *mid = list;
+
+  if (n < 2)
+    return list;
+  for (size_t i = 1; i < n / 2; i++)
+    mid = *next_to_run (mid);
+  struct gc_finalizer *rest = *next_to_run (mid);
+  *next_to_run (mid) = NULL;
+  return merge_finalizers (sort_finalizers (list, n / 2),
+                           sort_finalizers (rest, n - n / 2));
+}
+
+static struct gc_finalizer *
+next_finalizer (scm_thread *thread)
+{
+  struct gc_finalizer *ret, *fired = NULL, *f;
+  size_t n = 0;
+
+  scm_i_pthread_mutex_lock (&finalizers_lock);
+  if (__atomic_exchange_n (&finalizers_fired, 0, __ATOMIC_ACQ_REL)
+      || !finalizers_to_run)
+    {
+      while ((f = gc_pop_finalizable (thread->mutator)))
+        {
+          *next_to_run (f) = fired;
+          fired = f;
+          n++;
+        }
+      finalizers_to_run = merge_finalizers (sort_finalizers (fired, n),
+                                            finalizers_to_run);
+    }
+  ret = finalizers_to_run;
+  if (ret)
+    {
+      finalizers_to_run = *next_to_run (ret);
+      *next_to_run (ret) = NULL;
+    }
+  scm_i_pthread_mutex_unlock (&finalizers_lock);
+  return ret;
+}
+
+int
+scm_i_gc_run_finalizers (void)
+{
+  scm_thread *thread = SCM_I_CURRENT_THREAD;
+  struct gc_finalizer *f;
+  int count = 0;
+
+  if (__atomic_exchange_n (&callbacks_pending, 0, __ATOMIC_ACQ_REL))
+    for (int i = 0; i < n_callbacks; i++)
+      callbacks[i] ();
+
+  while ((f = next_finalizer (thread)))
+    {
+      void *data = (void *) gc_ref_value (gc_finalizer_closure (f));
+
+      if (data == (void *) SCM_UNPACK (SCM_BOOL_F))
+        data = NULL;
+      ((struct finalizer *) f)->proc
+        (gc_ref_heap_object (gc_finalizer_object (f)), data);
+      count++;
+    }
+  return count;
+}

@@ -1,0 +1,184 @@
+/* Copyright 2026 the guile-whippet developers
+
+   This file is part of Guile.
+
+   Guile is free software: you can redistribute it and/or modify it
+   under the terms of the GNU Lesser General Public License as published
+   by the Free Software Foundation, either version 3 of the License, or
+   (at your option) any later version.
+
+   Guile is distributed in the hope that it will be useful, but WITHOUT
+   ANY WARRANTY; without even the implied warranty of MERCHANTABILITY or
+   FITNESS FOR A PARTICULAR PURPOSE.  See the GNU Lesser General Public
+   License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with Guile.  If not, see
+   <https://www.gnu.org/licenses/>.  */
+
+
+
+/* Roots, and marking by functions of the user.  */
+
+#ifdef HAVE_CONFIG_H
+#  include <config.h>
+#endif
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "threads.h"
+
+#include "gc-whippet.h"
+
+
+
+/* Roots.  */
+
+struct root_ranges
+{
+  size_t count;
+  struct { uintptr_t start, end; } ranges[];
+};
+
+/* Replaced as a whole, because the collector may stop the thread that
+   adds one at any call.  */
+static struct root_ranges *root_ranges;
+static size_t root_ranges_allocated;
+static scm_i_pthread_mutex_t root_ranges_lock
+  = SCM_I_PTHREAD_MUTEX_INITIALIZER;
+
+void
+scm_i_gc_add_roots (void *start, void *end)
+{
+  struct root_ranges *old, *new;
+  size_t n;
+
+  scm_i_pthread_mutex_lock (&root_ranges_lock);
+  old = root_ranges;
+  n = old ? old->count : 0;
+  if (n == root_ranges_allocated)
+    {
+      root_ranges_allocated = n ? 2 * n : 256;
+      new = malloc (sizeof (*new)
+                    + root_ranges_allocated * sizeof (new->ranges[0]));
+      if (!new)
+        abort ();
+      new->count = n;
+      if (old)
+        memcpy (new->ranges, old->ranges, n * sizeof (new->ranges[0]));
+      __atomic_store_n (&root_ranges, new, __ATOMIC_RELEASE);
+      free (old);
+    }
+  /* The collector only sees ranges up to the count.  */
+  root_ranges->ranges[n].start = (uintptr_t) start;
+  root_ranges->ranges[n].end = (uintptr_t) end & -sizeof (void *);
+  __atomic_store_n (&root_ranges->count, n + 1, __ATOMIC_RELEASE);
+  scm_i_pthread_mutex_unlock (&root_ranges_lock);
+}
+
+void
+scm_i_gc_trace_image_roots (struct gc_heap_roots *roots,
+                            scm_t_gc_ambiguous_visitor visit,
+                            struct gc_heap *heap, void *data)
+{
+  struct root_ranges *r = root_ranges;
+
+  for (size_t i = 0; r && i < r->count; i++)
+    visit (r->ranges[i].start, r->ranges[i].end, 0, heap, data);
+}
+
+struct stack_visit
+{
+  scm_t_gc_ambiguous_visitor visit;
+  struct gc_heap *heap;
+  void *data;
+};
+
+static void
+visit_stack_range (uintptr_t start, uintptr_t end, void *data)
+{
+  struct stack_visit *v = data;
+
+  v->visit (start, end, 0, v->heap, v->data);
+}
+
+void
+scm_i_gc_trace_thread_roots (struct gc_mutator_roots *roots,
+                             scm_t_gc_ambiguous_visitor visit,
+                             struct gc_heap *heap, void *data)
+{
+  scm_thread *thread = (scm_thread *) roots;
+  struct stack_visit v = { visit, heap, data };
+
+  visit ((uintptr_t) thread, (uintptr_t) (thread + 1), 0, heap, data);
+  scm_i_vm_visit_stack (&thread->vm, visit_stack_range, &v);
+}
+
+
+
+/* Marking from user code.  User mark functions are not written for
+   several threads at a time.  */
+
+static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static __thread struct
+{
+  scm_t_gc_visitor visit;
+  struct gc_heap *heap;
+  void *data;
+} mark_context;
+
+void *
+scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob)
+{
+  scm_t_bits *ret = scm_i_gc_alloc_tagged (thread, 2 * sizeof (scm_t_bits));
+
+  ret[1] = SCM_UNPACK (smob);
+  ret[0] = scm_tc7_gc_smob_marker;
+  return ret;
+}
+
+void
+scm_i_gc_trace_smob_marker (void *marker, scm_t_gc_visitor visit,
+                            struct gc_heap *heap, void *visit_data)
+{
+  scm_t_bits *words = marker;
+
+  visit (gc_edge (&words[1]), heap, visit_data);
+
+  pthread_mutex_lock (&mark_lock);
+  mark_context.visit = visit;
+  mark_context.heap = heap;
+  mark_context.data = visit_data;
+  scm_i_smob_mark (SCM_PACK (words[1]));
+  mark_context.visit = NULL;
+  pthread_mutex_unlock (&mark_lock);
+}
+
+int
+scm_i_gc_mark_from_smob (SCM obj)
+{
+  struct gc_ref ref;
+
+  if (!mark_context.visit)
+    return 0;
+  if (SCM_HEAP_OBJECT_P (obj))
+    {
+      ref = gc_ref (SCM_UNPACK (obj));
+      if (!gc_ref_is_null (ref) && gc_heap_contains (mark_context.heap, ref))
+        mark_context.visit (gc_edge (&ref), mark_context.heap,
+                            mark_context.data);
+    }
+  return 1;
+}
+
+void
+scm_i_gc_bad_object (scm_t_bits *words)
+{
+  fprintf (stderr, "guile: garbage collector: bad object %p: %lx %lx\n",
+           words, (unsigned long) words[0], (unsigned long) words[1]);
+  abort ();
+}

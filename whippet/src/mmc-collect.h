@@ -307,14 +307,15 @@ static void heap_collect_cycle(struct gc_heap *heap,
     heap_schedule_compaction(heap, candidates, emptied);
   gc_extern_space_finish_gc(heap->extern_space, is_minor);
   heap_forget_remembered_edges(heap);
-  heap_update_rates(heap, trace_nsec, traced);
+  heap_update_rates(heap, heap->pause_start, trace_nsec, traced);
   heap->epoch++;
 }
 
 /* The stopped part.  A compaction that was asked for, or that finds too few free
    blocks to copy to, is preceded by a cycle that only marks: then all garbage
    has been found, and the number of survivors in each block is exact.  Else it
-   goes by the figures of the last sweep.  */
+   goes by the figures of the last sweep.  A collection of any kind that the
+   program asked for also compacts, if that gives back memory.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
                                  struct mmc_request *request) {
@@ -339,6 +340,11 @@ static void heap_collect_stopped(struct gc_heap *heap,
     heap_collect_cycle(heap, kind, max);
   } else {
     heap_collect_cycle(heap, kind, 0);
+    if (!request && requested == GC_COLLECTION_ANY &&
+        kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
+      nofl_space_finish_sweeping(space);
+      heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
+    }
   }
   heap->counter_at_last_gc = heap_allocation_counter(heap);
   heap_apply_sizing_policy(heap);
@@ -370,7 +376,7 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
   if (mut)
     MUTATOR_EVENT(mut, mutator_cause_gc);
   heap_prepare_to_stop(heap);
-  uint64_t start = gc_platform_monotonic_nanoseconds();
+  heap->pause_start = gc_platform_monotonic_nanoseconds();
   HEAP_EVENT(heap, requesting_stop);
   heap_stop_world(heap, mut);
   HEAP_EVENT(heap, mutators_stopped);
@@ -378,7 +384,8 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
     MUTATOR_CAPTURE_STACK(mut);
   heap_begin_statistics(heap);
   heap_collect_stopped(heap, requested, request);
-  heap_record_end(heap, gc_platform_monotonic_nanoseconds() - start);
+  heap->sizing.last_nsec = gc_platform_monotonic_nanoseconds();
+  heap_record_end(heap, heap->sizing.last_nsec - heap->pause_start);
   heap_end_statistics(heap);
   HEAP_EVENT(heap, restarting_mutators);
   heap_restart_world(heap);

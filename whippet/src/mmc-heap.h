@@ -128,6 +128,10 @@ struct gc_heap {
      next one.  */
   uint32_t next_compaction;
   uint32_t compaction_interval;
+  /* The heap should be smaller, but its blocks are sparsely used.  */
+  uint8_t shrink_blocked;
+  /* When the current or last pause began, in monotonic nanoseconds.  */
+  uint64_t pause_start;
   enum gc_collection_kind last_kind;
   uint8_t collected_before;
   /* A remembered edge could not be recorded.  */

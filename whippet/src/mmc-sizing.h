@@ -31,6 +31,9 @@
    compacted is not copied again by the next one; and when nobody asked.  */
 #define MMC_DENSE_GRANULES (NOFL_GRANULES_PER_BLOCK - NOFL_HISTOGRAM_GRANULES)
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
+/* A heap is sparse if its blocks have a quarter more room than live data, and
+   this much.  */
+#define MMC_SPARSE_HEAP_SLACK ((size_t)2 * 1024 * 1024)
 
 static inline size_t heap_round_size(size_t size) {
   if (size < MMC_MIN_HEAP_SIZE)
@@ -132,11 +135,12 @@ static inline uint64_t heap_allocation_counter(struct gc_heap *heap) {
          gc_atomic_load_relaxed(&heap->large_allocated);
 }
 
-/* Smooth the rates with what was seen since the last call.  */
-static void heap_update_rates(struct gc_heap *heap, uint64_t trace_nsec,
-                              size_t traced) {
+/* Smooth the rates with what was seen since the last call, up to NOW.  Pauses do
+   not count as time in which the program could have allocated: else a heap that
+   is too small looks like a program that allocates little.  */
+static void heap_update_rates(struct gc_heap *heap, uint64_t now,
+                              uint64_t trace_nsec, size_t traced) {
   struct mmc_sizing *sizing = &heap->sizing;
-  uint64_t now = gc_platform_monotonic_nanoseconds();
   uint64_t counter = heap_allocation_counter(heap);
   if (now > sizing->last_nsec) {
     double rate =
@@ -178,12 +182,13 @@ static size_t heap_least_size(struct gc_heap *heap) {
   return heap_budget_to_size(bytes);
 }
 
-/* At the end of a collection, world stopped.  */
+/* At the end of a collection, world stopped; or by the ticker.  */
 static void heap_apply_sizing_policy(struct gc_heap *heap) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
   size_t size = heap_policy_size(heap, heap->live_bytes);
   size_t least = heap_least_size(heap);
+  heap->shrink_blocked = size < least - least / 4;
   if (size < heap->heap_size && size < least)
     size = least < heap->heap_size ? least : heap->heap_size;
   heap_resize(heap, size);
@@ -215,7 +220,21 @@ static int heap_has_small_holes(struct gc_heap *heap) {
 static int heap_should_compact(struct gc_heap *heap) {
   return NOFL_MOVES && (int32_t)(heap->epoch - heap->next_compaction) >= 0 &&
          (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
-          heap_has_small_holes(heap));
+          heap_has_small_holes(heap) || heap->shrink_blocked);
+}
+
+/* After a cycle that marked all: would compacting give back memory?  Then a
+   program that just asked for a collection should have it.  Not if the last
+   compaction was of no use and it is too early for the next.  */
+static int heap_is_sparse(struct gc_heap *heap) {
+  if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+    return 0;
+  if (heap->compaction_interval > MMC_MIN_COMPACTION_INTERVAL &&
+      (int32_t)(heap->epoch - heap->next_compaction) < 0)
+    return 0;
+  size_t live = heap->live_bytes - heap->live_large_bytes;
+  size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
+  return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
 }
 
 /* Of CANDIDATES blocks, EMPTIED became empty.  */

@@ -336,6 +336,18 @@ static void nofl_space_add_partly_full(struct nofl_space *space,
   nofl_space_unlock(space);
 }
 
+/* Return the memory of an empty block to the OS, with that of its metadata,
+   which usually are one page.  Nobody reads the metadata of an empty block.  */
+static void nofl_block_discard(struct nofl_block *block) {
+  gc_platform_discard((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
+  if (NOFL_GRANULES_PER_BLOCK % gc_platform_page_size() == 0) {
+    gc_platform_discard(nofl_block_metadata(block), NOFL_GRANULES_PER_BLOCK);
+    block->flags &= ~NOFL_BLOCK_DIRTY_METADATA;
+  }
+  block->flags |= NOFL_BLOCK_ZERO;
+  block->place = NOFL_PLACE_PAGED_OUT;
+}
+
 /* Advance the clock and return the memory of blocks that have been empty for
    two ticks to the OS; ALL ignores their age.  Returns the number of blocks
    that are still resident and empty.  */
@@ -355,9 +367,7 @@ static size_t nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
   while ((block = nofl_list_pop(&resident)))
     nofl_list_push(&space->empty, block);
   while ((block = nofl_list_pop(&old))) {
-    gc_platform_discard((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
-    block->place = NOFL_PLACE_PAGED_OUT;
-    block->flags |= NOFL_BLOCK_ZERO;
+    nofl_block_discard(block);
     nofl_list_push(&space->paged_out, block);
   }
   size_t remaining = space->empty.count;

@@ -299,8 +299,77 @@ static void adaptive_size_follows_the_rule(void **state) {
   test_heap_finish(t);
 }
 
+/* A program whose data has become sparse and that asks for a collection gets
+   memory back: one request and a few ticks.  (With generations it may get a
+   minor collection.)  */
+static void sparse_heap_gives_memory_back(void **state) {
+  (void)state;
+  if (!TEST_MOVES || GC_GENERATIONAL)
+    skip();
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=growable,heap-size=32m,parallelism=1", "verify");
+  t->root.ref = test_make_node(t->mut, 200000, 0);
+  struct test_node *root;
+  for (uint32_t i = 0; i < 200000; i++) {
+    struct test_node *kid = test_make_node(t->mut, 10, 0);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t full = t->heap->space.used_blocks;
+  root = t->root.ref;
+  for (uint32_t i = 0; i < 200000; i++)
+    if (i % 10)
+      root->edges[i] = NULL;
+  root = NULL;
+  gc_collect(t->mut, GC_COLLECTION_ANY);
+  size_t live = t->heap->live_bytes - t->heap->live_large_bytes;
+  assert_true(t->heap->space.used_blocks * NOFL_BLOCK_SIZE <
+              live + live / 4 + MMC_SPARSE_HEAP_SLACK + 16 * NOFL_BLOCK_SIZE);
+  assert_true(t->heap->space.used_blocks < full / 4);
+  uint64_t counter = 0;
+  for (int i = 0; i < 4; i++)
+    heap_tick(t->heap, &counter);
+  assert_int_equal(t->heap->space.empty.count, 0);
+  heap_verify_blocks(t->heap);
+  /* What was paged out can be used again, and is zero.  */
+  for (uint32_t i = 0; i < 20000; i++) {
+    struct test_node *kid = test_make_node(t->mut, 10, 0);
+    for (int j = 0; j < 10; j++)
+      assert_null(kid->edges[j]);
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  test_heap_finish(t);
+}
+
+/* An adaptive heap that cannot shrink for sparsely used blocks compacts by
+   itself.  */
+static void sparse_adaptive_heap_shrinks(void **state) {
+  (void)state;
+  if (!TEST_MOVES || GC_GENERATIONAL)
+    skip();
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=adaptive,heap-size=32m,parallelism=1", NULL);
+  t->root.ref = test_make_node(t->mut, 400000, 0);
+  for (uint32_t i = 0; i < 400000; i++)
+    test_store(t->mut, t->root.ref, i, test_make_node(t->mut, 10, 0));
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t full = t->heap->heap_size;
+  struct test_node *root = t->root.ref;
+  for (uint32_t i = 0; i < 400000; i++)
+    if (i % 16)
+      root->edges[i] = NULL;
+  root = NULL;
+  for (int i = 0; i < 200 && !t->heap->statistics.collections_compacting; i++)
+    test_make_garbage(t->mut, 16 << 20);
+  assert_true(t->heap->statistics.collections_compacting > 0);
+  assert_true(t->heap->heap_size < full);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sparse_heap_gives_memory_back),
+      cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),
       cmocka_unit_test(minor_request_is_safe_without_generations),
       cmocka_unit_test(shared_collections_are_of_the_right_kind),

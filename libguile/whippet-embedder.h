@@ -51,6 +51,10 @@
 /* Weak links are cut before finalizers run.  */
 #define GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS 1
 
+/* Vectors may be huge: they are traced piece by piece, so that they neither
+   fill the mark stack nor keep one worker busy while others wait.  */
+#define GC_EMBEDDER_TRACE_OBJECT_SLICES 1
+
 #include "whippet/api/gc-config.h"
 #include "whippet/api/gc-embedder-api.h"
 #include "whippet/api/gc-ephemeron.h"
@@ -265,6 +269,37 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
   scm_i_gc_bad_object (words);
   return 2 * sizeof (scm_t_bits);
+}
+
+
+
+/* Visit what is at offsets from OFFSET to LIMIT, in bytes, of a large
+   object: part of a vector's elements, or everything that another object has
+   along with its beginning.  */
+static inline size_t
+gc_trace_object_slice (struct gc_ref ref, size_t offset, size_t limit,
+                       scm_t_gc_visitor visit, struct gc_heap *heap,
+                       void *visit_data)
+{
+  scm_t_bits *words = gc_ref_heap_object (ref);
+  scm_t_bits tag = words[0];
+
+  switch (tag & 0x7f)
+    {
+    case scm_tc7_vector:
+    case scm_tc7_wvect:
+    case 0x6d:                  /* scm_tc7_gc_weak_buckets */
+      {
+        size_t n_words = (tag >> 8) + 1;
+        size_t begin = offset / sizeof (scm_t_bits);
+        size_t end = limit / sizeof (scm_t_bits);
+
+        return scm_i_gc_trace_fields (words, n_words, begin ? begin : 1,
+                                      end < n_words ? end : n_words,
+                                      visit, heap, visit_data);
+      }
+    }
+  return gc_trace_object (ref, offset ? NULL : visit, heap, visit_data);
 }
 
 

@@ -3,7 +3,7 @@
 
 # The collector of ./run and ./check when --gc is not given.
 # shellcheck disable=SC2034
-default_gc=bdw
+default_gc=whippet
 
 say () { printf '%s\n' "$*" >&2; }
 warn () { printf 'warning: %s\n' "$*" >&2; }

@@ -10,7 +10,7 @@ load_pin "$root"
 
 # The variant that ./check built and tests.
 # shellcheck disable=SC2034
-built=${GUILE_WHIPPET_TEST_BUILD:-$root/build/bdw}
+built=${GUILE_WHIPPET_TEST_BUILD:-$root/build/$default_gc}
 
 # The real downloads, which the build has fetched before any test runs.
 real_cache=${GUILE_WHIPPET_TEST_CACHE:-$(default_cache)}

@@ -24,7 +24,8 @@
 #define MMC_TRACES_SLICES 0
 #endif
 
-static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data);
+static inline void trace_visit(struct gc_edge edge, struct gc_heap *heap,
+                               void *data);
 
 static inline void trace_count(struct trace_worker *worker, size_t bytes) {
   worker->objects_traced++;
@@ -185,8 +186,9 @@ static void GC_NEVER_INLINE trace_make_room(struct trace_worker *worker) {
   trace_oldest_pending_edge(worker);
 }
 
-static inline void trace_enqueue_edge(struct trace_worker *worker,
-                                      struct gc_edge edge, uintptr_t addr) {
+static void GC_NEVER_INLINE trace_enqueue_edge(struct trace_worker *worker,
+                                               struct gc_edge edge,
+                                               uintptr_t addr) {
   if (GC_LIKELY(trace_nofl_contains(worker, addr)))
     __builtin_prefetch(nofl_metadata_byte(addr), 1);
   __builtin_prefetch((void *)addr);
@@ -223,14 +225,11 @@ static void GC_NEVER_INLINE trace_visit_specially(struct trace_worker *worker,
     trace_edge_now(worker, edge, addr);
 }
 
-/* The visitor for all precise edges.  */
-static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
-  (void)heap;
-  struct trace_worker *worker = data;
-  struct gc_ref ref = gc_edge_ref(edge);
-  if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
-    return;
-  uintptr_t addr = gc_ref_value(ref);
+/* EDGE references the object at ADDR.  Not inlined into the visitor, so that the
+   latter can be inlined into the embedder's functions.  */
+static void GC_NEVER_INLINE trace_visit_object(struct trace_worker *worker,
+                                               struct gc_edge edge,
+                                               uintptr_t addr) {
   if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent)) {
     trace_visit_specially(worker, edge, addr);
     return;
@@ -249,6 +248,15 @@ static void trace_visit(struct gc_edge edge, struct gc_heap *heap, void *data) {
   gc_atomic_store_relaxed(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
   nofl_mark_block_of(addr);
   trace_push_nofl(worker, addr, byte);
+}
+
+/* The visitor for all precise edges.  */
+static inline void trace_visit(struct gc_edge edge, struct gc_heap *heap,
+                               void *data) {
+  (void)heap;
+  struct gc_ref ref = gc_edge_ref(edge);
+  if (!gc_ref_is_null(ref) && !gc_ref_is_immediate(ref))
+    trace_visit_object(data, edge, gc_ref_value(ref));
 }
 
 /* Ambiguous references.  */

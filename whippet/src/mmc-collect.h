@@ -327,12 +327,14 @@ static void heap_collect_stopped(struct gc_heap *heap,
     heap_verify_blocks(heap);
   enum gc_collection_kind kind =
       heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+  space->evacuation_credit = heap_evacuation_credit(heap);
   if (kind == GC_COLLECTION_COMPACTING) {
     size_t max = requested == GC_COLLECTION_COMPACTING ? MMC_DENSE_GRANULES
                                                        : MMC_SPARSE_GRANULES;
     if (heap->stress.compact)
       max = NOFL_GRANULES_PER_BLOCK;
-    if (requested == GC_COLLECTION_COMPACTING ||
+    int asked_for = !request && !heap->stress.compact;
+    if (requested == GC_COLLECTION_COMPACTING || asked_for ||
         nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
       nofl_space_finish_sweeping(space);
@@ -344,8 +346,11 @@ static void heap_collect_stopped(struct gc_heap *heap,
         kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
       nofl_space_finish_sweeping(space);
       heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
+      if (!heap->compaction_was_useful)
+        heap->next_sparse = heap->epoch + heap->compaction_interval;
     }
   }
+  space->evacuation_credit = 0;
   heap->counter_at_last_gc = heap_allocation_counter(heap);
   heap_apply_sizing_policy(heap);
   space->collecting = 0;

@@ -128,6 +128,9 @@ struct gc_heap {
      next one.  */
   uint32_t next_compaction;
   uint32_t compaction_interval;
+  uint8_t compaction_was_useful;
+  /* Until then, a request does not compact a sparse heap.  */
+  uint32_t next_sparse;
   /* The heap should be smaller, but its blocks are sparsely used.  */
   uint8_t shrink_blocked;
   /* When the current or last pause began, in monotonic nanoseconds.  */

@@ -208,6 +208,26 @@ static double heap_yield(struct gc_heap *heap) {
   return 1.0 - (double)heap->live_bytes / budget;
 }
 
+/* Blocks that a compaction may take beyond the budget and the reserve: room for
+   copies of all small objects, but no more than a quarter of what is used, and
+   none if the heap may not grow so far.  */
+static size_t heap_evacuation_credit(struct gc_heap *heap) {
+  if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+    return 0;
+  size_t used = heap->space.used_blocks;
+  size_t live = heap->live_bytes - heap->live_large_bytes;
+  size_t credit = live / NOFL_BLOCK_SIZE + 1;
+  if (credit > used / 4)
+    credit = used / 4;
+  size_t size = heap->heap_size + heap_budget_to_size(credit * NOFL_BLOCK_SIZE);
+  size_t allowed = heap_limit_size(heap, size);
+  if (allowed < size)
+    credit = allowed > heap->heap_size
+                 ? (allowed - heap->heap_size) / NOFL_BLOCK_SIZE
+                 : 0;
+  return credit;
+}
+
 /* Did mutators get most of their memory in small pieces?  */
 static int heap_has_small_holes(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
@@ -224,13 +244,12 @@ static int heap_should_compact(struct gc_heap *heap) {
 }
 
 /* After a cycle that marked all: would compacting give back memory?  Then a
-   program that just asked for a collection should have it.  Not if the last
-   compaction was of no use and it is too early for the next.  */
+   program that just asked for a collection should have it.  Not if that was of
+   no use the last time and it is too early for another attempt.  */
 static int heap_is_sparse(struct gc_heap *heap) {
   if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
-  if (heap->compaction_interval > MMC_MIN_COMPACTION_INTERVAL &&
-      (int32_t)(heap->epoch - heap->next_compaction) < 0)
+  if ((int32_t)(heap->epoch - heap->next_sparse) < 0)
     return 0;
   size_t live = heap->live_bytes - heap->live_large_bytes;
   size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
@@ -243,6 +262,7 @@ static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
   uint32_t interval = heap->compaction_interval;
   int useful =
       emptied * 2 > candidates && emptied * 16 > heap->space.used_blocks;
+  heap->compaction_was_useful = useful;
   interval = useful ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
   if (interval < MMC_MIN_COMPACTION_INTERVAL)
     interval = MMC_MIN_COMPACTION_INTERVAL;

@@ -58,6 +58,7 @@ struct nofl_space {
   size_t large_bytes;               /* charged by large objects */
   size_t used_blocks;               /* neither EMPTY nor PAGED_OUT */
   size_t reserve_blocks;            /* withheld from mutators */
+  size_t evacuation_credit;         /* blocks; 0 outside of pauses */
   size_t total_blocks;              /* in committed slabs */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
@@ -184,11 +185,13 @@ static int nofl_space_add_slab(struct nofl_space *space) {
 
 /* What may be in use.  While the world is stopped evacuation may overdraw the
    budget by the size of the reserve, since it frees more than it takes: a heap
-   that has been filled to the last block can still be compacted.  */
+   that has been filled to the last block can still be compacted.  A heap that
+   may grow lends it more, so that one compaction is enough.  */
 static inline size_t nofl_space_limit(const struct nofl_space *space) {
-  size_t overdraft =
-      space->collecting ? space->reserve_blocks * NOFL_BLOCK_SIZE : 0;
-  return space->budget_bytes + overdraft;
+  size_t overdraft = space->reserve_blocks + space->evacuation_credit;
+  if (!space->collecting)
+    overdraft = 0;
+  return space->budget_bytes + overdraft * NOFL_BLOCK_SIZE;
 }
 
 /* Would the budget allow EXTRA more bytes, with or without the reserve?  With

@@ -126,7 +126,8 @@ static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static __thread struct
 {
-  scm_t_gc_visitor visit;
+  scm_t_gc_visitor visit;       /* these two are not both set */
+  scm_t_gc_fixer fix;
   struct gc_heap *heap;
   void *data;
 } mark_context;
@@ -158,17 +159,36 @@ scm_i_gc_trace_smob_marker (void *marker, scm_t_gc_visitor visit,
   pthread_mutex_unlock (&mark_lock);
 }
 
+/* What a mark function marks may be known by its address to memory of
+   malloc, where the collector cannot update it.  */
+void
+scm_i_gc_fix_smob_referents (void *marker, scm_t_gc_fixer fix,
+                             struct gc_heap *heap, void *fix_data)
+{
+  scm_t_bits *words = marker;
+
+  mark_context.fix = fix;
+  mark_context.heap = heap;
+  mark_context.data = fix_data;
+  scm_i_smob_mark (SCM_PACK (words[1]));
+  mark_context.fix = NULL;
+}
+
 int
 scm_i_gc_mark_from_smob (SCM obj)
 {
   struct gc_ref ref;
 
-  if (!mark_context.visit)
+  if (!mark_context.visit && !mark_context.fix)
     return 0;
   if (SCM_HEAP_OBJECT_P (obj))
     {
       ref = gc_ref (SCM_UNPACK (obj));
-      if (!gc_ref_is_null (ref) && gc_heap_contains (mark_context.heap, ref))
+      if (gc_ref_is_null (ref) || !gc_heap_contains (mark_context.heap, ref))
+        ;
+      else if (mark_context.fix)
+        mark_context.fix (ref, mark_context.heap, mark_context.data);
+      else
         mark_context.visit (gc_edge (&ref), mark_context.heap,
                             mark_context.data);
     }

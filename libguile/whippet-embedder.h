@@ -55,6 +55,9 @@
    fill the mark stack nor keep one worker busy while others wait.  */
 #define GC_EMBEDDER_TRACE_OBJECT_SLICES 1
 
+/* Mark functions of smobs mark what memory of malloc refers to.  */
+#define GC_EMBEDDER_FIXES_REFERENTS 1
+
 #include "whippet/api/gc-config.h"
 #include "whippet/api/gc-embedder-api.h"
 #include "whippet/api/gc-ephemeron.h"
@@ -62,6 +65,8 @@
 
 typedef void (*scm_t_gc_visitor) (struct gc_edge edge, struct gc_heap *heap,
                                   void *visit_data);
+typedef void (*scm_t_gc_fixer) (struct gc_ref ref, struct gc_heap *heap,
+                                void *data);
 typedef void (*scm_t_gc_ambiguous_visitor) (uintptr_t start, uintptr_t end,
                                             int possibly_interior,
                                             struct gc_heap *heap,
@@ -72,6 +77,10 @@ SCM_INTERNAL void scm_i_gc_trace_smob_marker (void *marker,
                                               scm_t_gc_visitor visit,
                                               struct gc_heap *heap,
                                               void *visit_data);
+SCM_INTERNAL void scm_i_gc_fix_smob_referents (void *marker,
+                                               scm_t_gc_fixer fix,
+                                               struct gc_heap *heap,
+                                               void *fix_data);
 SCM_INTERNAL void scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
                                             scm_t_gc_visitor visit,
                                             struct gc_heap *heap,
@@ -300,6 +309,18 @@ gc_trace_object_slice (struct gc_ref ref, size_t offset, size_t limit,
       }
     }
   return gc_trace_object (ref, offset ? NULL : visit, heap, visit_data);
+}
+
+/* A smob of a type with a mark function is traced conservatively, and
+   refers to its marker.  */
+static inline void
+gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
+                  struct gc_heap *heap, void *fix_data)
+{
+  scm_t_bits *words = gc_ref_heap_object (ref);
+
+  if (words[0] == 0x67)         /* scm_tc7_gc_smob_marker */
+    scm_i_gc_fix_smob_referents (words, fix, heap, fix_data);
 }
 
 

@@ -165,6 +165,22 @@ GC_EMBEDDER_API inline size_t gc_trace_object_slice(
    ephemeron finds a key whose finalizer has fired.  By default an ephemeron
    keeps its value if its key is resurrected.  */
 
+/* Optional extension: references that memory outside the heap holds on behalf of
+   an object.  If the embedder header defines GC_EMBEDDER_FIXES_REFERENTS to 1, it
+   also defines this function.  It is called before a compaction, with the world
+   stopped, on one thread, for each TAGGED object REF that a conservatively traced
+   object refers to: call FIX (ref, HEAP, DATA) for each object that must not move
+   in this collection if REF is live.  REF may not be live, but it and what it
+   references are intact, and nothing has moved yet.  FIX keeps nothing alive, and
+   ignores what is no object.  Must not allocate.  */
+#if defined(GC_EMBEDDER_FIXES_REFERENTS) && GC_EMBEDDER_FIXES_REFERENTS
+GC_EMBEDDER_API inline void gc_fix_referents(struct gc_ref ref,
+                                             void (*fix)(struct gc_ref ref,
+                                                         struct gc_heap *heap,
+                                                         void *data),
+                                             struct gc_heap *heap, void *data);
+#endif
+
 /* A library source need not use, nor an embedder header under construction
    define, all of these.  GCC looks at the state of this option at the end of
    the translation unit, so it is not restored; programs do not include this

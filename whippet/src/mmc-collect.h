@@ -19,6 +19,12 @@
 #define MMC_EPHEMERONS_PRECEDE_FINALIZERS 0
 #endif
 
+#if defined(GC_EMBEDDER_FIXES_REFERENTS) && GC_EMBEDDER_FIXES_REFERENTS
+#define MMC_EMBEDDER_FIXES_REFERENTS 1
+#else
+#define MMC_EMBEDDER_FIXES_REFERENTS 0
+#endif
+
 /* What the allocation that caused a collection is waiting for.  Satisfied
    while the world is still stopped, so that no other mutator can take what
    this collection found.  */
@@ -87,17 +93,38 @@ static void heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
    the last collection and since counts.  This costs one scan of those objects
    and pins what they hold for this collection only.  */
 
+/* WORD may denote an object, which then must not move.  Returns its address, or
+   0.  */
+static inline uintptr_t fix_ambiguous_word(struct gc_heap *heap,
+                                           uintptr_t word) {
+  if (!nofl_space_contains(&heap->space, word) ||
+      !gc_is_valid_conservative_ref_displacement(word &
+                                                 (sizeof(uintptr_t) - 1)))
+    return 0;
+  uintptr_t target = nofl_resolve_conservative(&heap->space, word, 0);
+  if (target)
+    nofl_fix_object(&heap->space, target);
+  return target;
+}
+
+#if MMC_EMBEDDER_FIXES_REFERENTS
+static void fix_referent_of_embedder(struct gc_ref ref, struct gc_heap *heap,
+                                     void *data) {
+  (void)data;
+  if (!gc_ref_is_null(ref) && !gc_ref_is_immediate(ref))
+    fix_ambiguous_word(heap, gc_ref_value(ref));
+}
+#endif
+
 static void fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo,
                                 uintptr_t hi) {
   for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
-    uintptr_t word = *(uintptr_t *)addr;
-    if (!nofl_space_contains(&heap->space, word) ||
-        !gc_is_valid_conservative_ref_displacement(word &
-                                                   (sizeof(uintptr_t) - 1)))
-      continue;
-    uintptr_t target = nofl_resolve_conservative(&heap->space, word, 0);
-    if (target)
-      nofl_fix_object(&heap->space, target);
+    uintptr_t target = fix_ambiguous_word(heap, *(uintptr_t *)addr);
+    (void)target;
+#if MMC_EMBEDDER_FIXES_REFERENTS
+    if (target && nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
+      gc_fix_referents(gc_ref(target), fix_referent_of_embedder, heap, NULL);
+#endif
   }
 }
 

@@ -17,6 +17,7 @@
 #define GC_EMBEDDER_EPHEMERON_HEADER uintptr_t tag;
 #define GC_EMBEDDER_FINALIZER_HEADER uintptr_t tag;
 #define GC_EMBEDDER_TRACE_OBJECT_SLICES 1
+#define GC_EMBEDDER_FIXES_REFERENTS 1
 
 #include "gc-embedder-api.h"
 
@@ -155,6 +156,18 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement) {
 
 GC_EMBEDDER_API inline size_t gc_finalizer_priority_count(void) {
   return TEST_FINALIZER_PRIORITIES;
+}
+
+/* What a program's memory outside of the heap refers to; see test-pinning.c.  */
+
+typedef void (*test_fixer)(struct gc_ref ref, struct gc_heap *heap, void *data);
+static void (*test_fix_referents)(struct gc_ref ref, test_fixer fix,
+                                  struct gc_heap *heap, void *data);
+
+GC_EMBEDDER_API inline void gc_fix_referents(struct gc_ref ref, test_fixer fix,
+                                             struct gc_heap *heap, void *data) {
+  if (test_fix_referents)
+    test_fix_referents(ref, fix, heap, data);
 }
 
 /* Objects outside of the heap.  */

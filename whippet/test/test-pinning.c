@@ -77,6 +77,72 @@ static void ambiguous_objects_fix_their_referents(void **state) {
   test_heap_finish(t);
 }
 
+/* What the embedder names for an object that an ambiguous object refers to stays,
+   and the rest of the heap moves.  */
+
+static struct {
+  uintptr_t *addresses; /* known from here only */
+  size_t count, calls;
+} outside;
+
+#define OUTSIDE_TAG TEST_TAG(TEST_LEAF, 0x4242)
+
+static void fix_outside(struct gc_ref ref, test_fixer fix, struct gc_heap *heap,
+                        void *data) {
+  if (*(uintptr_t *)gc_ref_heap_object(ref) != OUTSIDE_TAG)
+    return;
+  outside.calls++;
+  fix(gc_ref_null(), heap, data);
+  for (size_t i = 0; i < outside.count; i++)
+    fix(gc_ref(outside.addresses[i]), heap, data);
+}
+
+static void embedders_referents_are_fixed(void **state) {
+  (void)state;
+  enum { EVERY = 30, COUNT = N / EVERY };
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
+  struct test_handle ambiguous = {NULL, NULL};
+  test_push(t, &ambiguous);
+  test_make_table(t->mut, &t->root, N);
+  void **words = gc_allocate(t->mut, 2 * sizeof(void *),
+                             GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
+  ambiguous.ref = words;
+  uintptr_t *leaf =
+      gc_allocate(t->mut, sizeof(struct test_leaf), GC_ALLOCATION_TAGGED);
+  *leaf = OUTSIDE_TAG;
+  words[1] = leaf;
+  struct test_node *table = t->root.ref;
+  outside.addresses = calloc(COUNT, sizeof(uintptr_t));
+  outside.count = COUNT;
+  outside.calls = 0;
+  for (int i = 0; i < COUNT; i++)
+    outside.addresses[i] = (uintptr_t)table->edges[i * EVERY];
+  for (int i = 0; i < N; i++)
+    if (i % EVERY && i % 3 == 0)
+      table->edges[i] = NULL;
+  table = NULL;
+  test_fix_referents = fix_outside;
+  uint64_t before = t->heap->statistics.objects_evacuated;
+  for (int round = 0; round < 4; round++) {
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    test_make_garbage(t->mut, 1 << 20);
+    test_check_table(&t->root);
+    table = t->root.ref;
+    for (int i = 0; i < COUNT; i++)
+      assert_int_equal((uintptr_t)table->edges[i * EVERY],
+                       outside.addresses[i]);
+    table = NULL;
+  }
+  test_fix_referents = NULL;
+  if (TEST_MOVES) {
+    assert_true(outside.calls >= 4);
+    assert_true(t->heap->statistics.objects_evacuated > before);
+  }
+  free(outside.addresses);
+  test_pop(t, &ambiguous);
+  test_heap_finish(t);
+}
+
 /* What died in the last collection is not found, though its block is not swept
    yet; nor what is in free blocks, or in metadata.  */
 static void dead_objects_do_not_resolve(void **state) {
@@ -170,6 +236,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pinned_objects_stay),
       cmocka_unit_test(ambiguous_objects_fix_their_referents),
+      cmocka_unit_test(embedders_referents_are_fixed),
       cmocka_unit_test(dead_objects_do_not_resolve),
       cmocka_unit_test(resolution_is_concurrent),
   };

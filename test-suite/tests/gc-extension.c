@@ -1,0 +1,761 @@
+/* gc-extension.c --- a C extension that depends on the collector.
+
+   Copyright 2026 the guile-whippet developers
+
+   This file is part of Guile.
+
+   Guile is free software: you can redistribute it and/or modify it
+   under the terms of the GNU Lesser General Public License as published
+   by the Free Software Foundation, either version 3 of the License, or
+   (at your option) any later version.
+
+   Guile is distributed in the hope that it will be useful, but WITHOUT
+   ANY WARRANTY; without even the implied warranty of MERCHANTABILITY or
+   FITNESS FOR A PARTICULAR PURPOSE.  See the GNU Lesser General Public
+   License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with Guile.  If not, see
+   <https://www.gnu.org/licenses/>.  */
+
+/* Uses the public interface in the ways that extensions do.  It has to
+   compile with the headers of any Guile 3.0; gc-extension.test loads it
+   into the Guile under test.  */
+
+#include <libguile.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which headers these are.  */
+static SCM
+headers (void)
+{
+  return scm_from_utf8_string
+#ifdef SCM_I_GC_MALLOC_FOR_TAG
+    ("own");
+#else
+    ("stock");
+#endif
+}
+
+
+
+/* What was freed.  */
+
+enum { BOXES, DOUBLE_BOXES, FOREIGN, HANDLES, N_COUNTERS };
+static long made[N_COUNTERS], freed[N_COUNTERS];
+static long bad_frees;
+
+static SCM
+counters (SCM which)
+{
+  size_t i = scm_to_size_t (which);
+
+  return scm_cons (scm_from_long (__atomic_load_n (&made[i], __ATOMIC_SEQ_CST)),
+                   scm_from_long (__atomic_load_n (&freed[i],
+                                                   __ATOMIC_SEQ_CST)));
+}
+
+static SCM
+bad_free_count (void)
+{
+  return scm_from_long (bad_frees);
+}
+
+
+
+/* A smob with a mark and a free function.  The memory that refers to the
+   value is malloc's.  */
+
+#define BOX_MAGIC 0x626f7862
+
+struct box
+{
+  unsigned long magic;
+  SCM value;
+  SCM same;                     /* returned by the mark function */
+};
+
+static scm_t_bits box_tag;
+
+static SCM
+box_mark (SCM smob)
+{
+  struct box *box = (struct box *) SCM_SMOB_DATA (smob);
+
+  if (!box)
+    return SCM_BOOL_F;
+  scm_gc_mark (box->value);
+  return box->same;
+}
+
+static size_t
+box_free (SCM smob)
+{
+  struct box *box = (struct box *) SCM_SMOB_DATA (smob);
+
+  if (box->magic != BOX_MAGIC)
+    __atomic_fetch_add (&bad_frees, 1, __ATOMIC_SEQ_CST);
+  box->magic = 0;
+  free (box);
+  __atomic_fetch_add (&freed[BOXES], 1, __ATOMIC_SEQ_CST);
+  return 0;
+}
+
+static int
+box_print (SCM smob, SCM port, scm_print_state *state)
+{
+  scm_puts ("#<box ", port);
+  scm_write (((struct box *) SCM_SMOB_DATA (smob))->value, port);
+  scm_putc ('>', port);
+  return 1;
+}
+
+static SCM
+box_equalp (SCM a, SCM b)
+{
+  return scm_equal_p (((struct box *) SCM_SMOB_DATA (a))->value,
+                      ((struct box *) SCM_SMOB_DATA (b))->value);
+}
+
+static SCM
+box_apply (SCM smob, SCM arg)
+{
+  return scm_cons (((struct box *) SCM_SMOB_DATA (smob))->value, arg);
+}
+
+static SCM
+make_box (SCM value)
+{
+  struct box *box;
+  SCM smob;
+
+  SCM_NEWSMOB (smob, box_tag, NULL);
+  box = scm_malloc (sizeof (*box));
+  box->magic = BOX_MAGIC;
+  box->value = value;
+  box->same = value;
+  SCM_SET_SMOB_DATA (smob, box);
+  __atomic_fetch_add (&made[BOXES], 1, __ATOMIC_SEQ_CST);
+  return smob;
+}
+
+static SCM
+box_ref (SCM smob)
+{
+  struct box *box;
+
+  scm_assert_smob_type (box_tag, smob);
+  box = (struct box *) SCM_SMOB_DATA (smob);
+  if (box->magic != BOX_MAGIC || !scm_is_eq (box->value, box->same))
+    scm_misc_error ("box-ref", "damaged", SCM_EOL);
+  scm_remember_upto_here_1 (smob);
+  return box->value;
+}
+
+static SCM
+box_set_x (SCM smob, SCM value)
+{
+  struct box *box;
+
+  scm_assert_smob_type (box_tag, smob);
+  box = (struct box *) SCM_SMOB_DATA (smob);
+  box->value = value;
+  box->same = value;
+  scm_remember_upto_here_1 (smob);
+  return SCM_UNSPECIFIED;
+}
+
+/* A double smob without mark function: its words are traced.  The third
+   word is a scm_gc_malloc'ed struct, and the fourth is not a reference,
+   whatever it looks like.  */
+
+struct part
+{
+  SCM object;
+  char *name;                   /* scm_gc_strdup */
+  unsigned char *bytes;         /* scm_gc_malloc_pointerless */
+  size_t n_bytes;
+};
+
+static scm_t_bits double_box_tag;
+
+static size_t
+double_box_free (SCM smob)
+{
+  /* What the smob refers to may be finalized, but is still there.  */
+  struct part *part = (struct part *) SCM_SMOB_DATA_2 (smob);
+
+  if (part->n_bytes != strlen (part->name))
+    __atomic_fetch_add (&bad_frees, 1, __ATOMIC_SEQ_CST);
+  __atomic_fetch_add (&freed[DOUBLE_BOXES], 1, __ATOMIC_SEQ_CST);
+  return 0;
+}
+
+static SCM
+make_double_box (SCM a, SCM b, SCM name)
+{
+  SCM smob;
+  struct part *part = scm_gc_malloc (sizeof (*part), "part");
+  char *tem = scm_to_utf8_string (name);
+  size_t n = strlen (tem);
+
+  part->object = b;
+  part->name = scm_gc_strdup (tem, "name");
+  part->bytes = scm_gc_malloc_pointerless (n, "bytes");
+  memcpy (part->bytes, tem, n);
+  part->n_bytes = n;
+  free (tem);
+  SCM_NEWSMOB3 (smob, double_box_tag, SCM_UNPACK (a), part,
+                ~ (scm_t_bits) 0);
+  __atomic_fetch_add (&made[DOUBLE_BOXES], 1, __ATOMIC_SEQ_CST);
+  return smob;
+}
+
+static SCM
+double_box_refs (SCM smob)
+{
+  struct part *part;
+
+  scm_assert_smob_type (double_box_tag, smob);
+  part = (struct part *) SCM_SMOB_DATA_2 (smob);
+  if (SCM_SMOB_DATA_3 (smob) != ~ (scm_t_bits) 0
+      || part->n_bytes != strlen (part->name)
+      || memcmp (part->name, part->bytes, part->n_bytes))
+    scm_misc_error ("double-box-refs", "damaged", SCM_EOL);
+  return scm_list_3 (SCM_SMOB_OBJECT (smob), part->object,
+                     scm_from_utf8_stringn ((char *) part->bytes,
+                                            part->n_bytes));
+}
+
+
+
+/* Memory of the collector, known from the data of this library, or from
+   the stack, possibly only by an address in its middle.  */
+
+struct node
+{
+  struct node *next;
+  SCM object;
+  long index;
+};
+
+static struct node *nodes;      /* known from here only */
+
+static SCM
+make_nodes (SCM n)
+{
+  long count = scm_to_long (n);
+
+  nodes = NULL;
+  for (long i = 0; i < count; i++)
+    {
+      struct node *node = scm_gc_malloc (sizeof (*node), "node");
+
+      node->next = nodes;
+      node->object = scm_list_1 (scm_from_long (i));
+      node->index = i;
+      nodes = node;
+    }
+  return SCM_UNSPECIFIED;
+}
+
+static SCM
+check_nodes (void)
+{
+  long count = 0;
+
+  for (struct node *node = nodes; node; node = node->next, count++)
+    if (!scm_is_pair (node->object)
+        || scm_to_long (SCM_CAR (node->object)) != node->index)
+      return SCM_BOOL_F;
+  return scm_from_long (count);
+}
+
+static SCM
+drop_nodes (void)
+{
+  nodes = NULL;
+  return SCM_UNSPECIFIED;
+}
+
+/* Grow, shrink and move memory while THUNK allocates and collects; only
+   addresses in the middle of some are on the stack.  */
+static SCM
+churn (SCM n, SCM thunk)
+{
+  size_t size = scm_to_size_t (n);
+  unsigned char *raw = scm_gc_malloc_pointerless (size, "raw");
+  unsigned char *volatile middle = raw + size / 2;
+  long *longs = scm_gc_calloc (4 * sizeof (*longs), "longs");
+  SCM *objects = scm_gc_malloc (size * sizeof (*objects), "objects");
+  char *str = scm_gc_strndup ("to be or not to be", 5, "str");
+  size_t capacity = 4;
+
+  memset (raw, 0x5a, size);
+  raw = NULL;
+  for (size_t i = 0; i < size; i++)
+    {
+      if (i == capacity)
+        {
+          longs = scm_gc_realloc (longs, capacity * sizeof (*longs),
+                                  2 * capacity * sizeof (*longs), "longs");
+          capacity *= 2;
+        }
+      longs[i] = i * i;
+      objects[i] = scm_cons (scm_from_size_t (i), SCM_EOL);
+      if (i % 100 == 0)
+        scm_call_0 (thunk);
+    }
+
+  for (size_t i = 0; i < size; i++)
+    if (longs[i] != (long) (i * i)
+        || (middle - size / 2)[i] != 0x5a
+        || scm_to_size_t (scm_car (objects[i])) != i)
+      return SCM_BOOL_F;
+  if (strcmp (str, "to be"))
+    return SCM_BOOL_F;
+  scm_gc_free (longs, capacity * sizeof (*longs), "longs");
+  return SCM_BOOL_T;
+}
+
+
+
+/* Roots.  The array is not memory that the collector knows.  */
+
+static SCM *protected_objects;
+static size_t n_protected;
+static SCM permanent_object;
+static SCM static_object;       /* neither protected nor permanent */
+SCM_IMMUTABLE_STRING (constant_string, "a constant of C");
+
+static SCM
+protect_objects (SCM list)
+{
+  n_protected = scm_to_size_t (scm_length (list));
+  protected_objects = scm_calloc (n_protected * sizeof (SCM));
+  for (size_t i = 0; i < n_protected; i++, list = SCM_CDR (list))
+    protected_objects[i]
+      = scm_gc_protect_object (scm_list_copy (SCM_CAR (list)));
+  permanent_object
+    = scm_permanent_object (scm_list_1 (scm_from_utf8_string ("permanent")));
+  static_object = scm_list_1 (scm_from_utf8_string ("static"));
+  return SCM_UNSPECIFIED;
+}
+
+static SCM
+get_protected (void)
+{
+  SCM ret = SCM_EOL;
+
+  for (size_t i = n_protected; i-- > 0;)
+    ret = scm_cons (protected_objects[i], ret);
+  return scm_list_n (ret, permanent_object, static_object,
+                     constant_string, SCM_UNDEFINED);
+}
+
+static SCM
+unprotect_objects (void)
+{
+  for (size_t i = 0; i < n_protected; i++)
+    scm_gc_unprotect_object (protected_objects[i]);
+  free (protected_objects);
+  protected_objects = NULL;
+  n_protected = 0;
+  return SCM_UNSPECIFIED;
+}
+
+
+
+/* Foreign objects.  One slot is malloc's memory, the other an object.  */
+
+static SCM handle_type;
+
+static void
+handle_finalize (SCM handle)
+{
+  char *data = scm_foreign_object_ref (handle, 0);
+
+  if (!data || strcmp (data, "handle"))
+    __atomic_fetch_add (&bad_frees, 1, __ATOMIC_SEQ_CST);
+  free (data);
+  scm_foreign_object_set_x (handle, 0, NULL);
+  __atomic_fetch_add (&freed[HANDLES], 1, __ATOMIC_SEQ_CST);
+}
+
+static SCM
+make_handle (SCM object)
+{
+  char *data = strdup ("handle");
+  void *slots[3] = { data, SCM_UNPACK_POINTER (object), NULL };
+  SCM ret = scm_make_foreign_object_n (handle_type, 3, slots);
+
+  scm_foreign_object_signed_set_x (ret, 2, -42);
+  __atomic_fetch_add (&made[HANDLES], 1, __ATOMIC_SEQ_CST);
+  return ret;
+}
+
+static SCM
+handle_ref (SCM handle)
+{
+  scm_assert_foreign_object_type (handle_type, handle);
+  if (scm_foreign_object_signed_ref (handle, 2) != -42
+      || strcmp (scm_foreign_object_ref (handle, 0), "handle"))
+    scm_misc_error ("handle-ref", "damaged", SCM_EOL);
+  return SCM_PACK_POINTER (scm_foreign_object_ref (handle, 1));
+}
+
+/* A pointer with a finalizer.  */
+
+static void
+pointer_finalize (void *data)
+{
+  if (*(unsigned long *) data != BOX_MAGIC)
+    __atomic_fetch_add (&bad_frees, 1, __ATOMIC_SEQ_CST);
+  free (data);
+  __atomic_fetch_add (&freed[FOREIGN], 1, __ATOMIC_SEQ_CST);
+}
+
+static SCM
+make_pointer (void)
+{
+  unsigned long *data = scm_malloc (sizeof (*data));
+
+  *data = BOX_MAGIC;
+  __atomic_fetch_add (&made[FOREIGN], 1, __ATOMIC_SEQ_CST);
+  return scm_from_pointer (data, pointer_finalize);
+}
+
+
+
+/* Inline functions and macros of the headers.  */
+
+static SCM
+inlines (SCM n)
+{
+  long count = scm_to_long (n);
+  SCM vec = scm_c_make_vector (count, SCM_BOOL_F);
+  SCM bv = scm_c_make_bytevector (count);
+  SCM list = SCM_EOL, tail, str;
+  scm_t_array_handle handle;
+  size_t len;
+  ssize_t inc;
+  SCM *elts;
+  const SCM *celts;
+  double sum = 0;
+
+  for (long i = 0; i < count; i++)
+    {
+      SCM pair = scm_cons (scm_from_long (i), scm_from_double (i + 0.5));
+      SCM cell = scm_cell (SCM_UNPACK (SCM_I_MAKINUM (i)), SCM_UNPACK (pair));
+
+      list = scm_cons (cell, list);
+      scm_c_vector_set_x (vec, i, pair);
+      SCM_BYTEVECTOR_CONTENTS (bv)[i] = i & 127;
+      if (i % 2)
+        SCM_SIMPLE_VECTOR_SET (vec, i, SCM_CDR (list));
+      SCM_SETCDR (pair, scm_from_double (i * 0.5));
+    }
+  scm_gc ();
+
+  if (scm_c_vector_length (vec) != (size_t) count
+      || SCM_SIMPLE_VECTOR_LENGTH (vec) != (size_t) count
+      || SCM_BYTEVECTOR_LENGTH (bv) != (size_t) count
+      || !scm_is_vector (vec) || !scm_is_bytevector (bv)
+      || scm_c_bytevector_ref (bv, count - 1) != ((count - 1) & 127))
+    return SCM_BOOL_F;
+
+  tail = list;
+  for (long i = count - 1; i >= 0; i--, tail = SCM_CDR (tail))
+    {
+      SCM cell;
+
+      if (!scm_is_pair (tail) || !scm_is_pair (SCM_CAR (tail)))
+        return SCM_BOOL_F;
+      cell = SCM_CAR (tail);
+      if (scm_to_long (SCM_CAR (cell)) != i
+          || scm_to_double (SCM_CDDR (cell)) != i * 0.5
+          || scm_to_long (SCM_CADR (cell)) != i)
+        return SCM_BOOL_F;
+      if (!scm_is_eq (scm_c_vector_ref (vec, i),
+                      i % 2 ? SCM_CDR (tail) : SCM_CDR (cell)))
+        return SCM_BOOL_F;
+    }
+  if (!scm_is_null (tail) || scm_ilength (list) != count)
+    return SCM_BOOL_F;
+
+  elts = scm_vector_writable_elements (vec, &handle, &len, &inc);
+  for (size_t i = 0; i < len; i++, elts += inc)
+    *elts = scm_from_double (i);
+  scm_array_handle_release (&handle);
+  scm_gc ();
+  celts = scm_vector_elements (vec, &handle, &len, &inc);
+  for (size_t i = 0; i < len; i++, celts += inc)
+    sum += SCM_REAL_VALUE (*celts);
+  scm_array_handle_release (&handle);
+  if (sum != count * (count - 1) / 2.0)
+    return SCM_BOOL_F;
+
+  str = scm_c_make_string (count, SCM_MAKE_CHAR ('x'));
+  scm_c_string_set_x (str, 1, SCM_MAKE_CHAR (0x3bb));
+  return scm_from_bool (scm_is_string (str)
+                        && scm_c_string_length (str) == (size_t) count
+                        && SCM_CHAR (scm_c_string_ref (str, 1)) == 0x3bb
+                        && scm_is_true (SCM_BOOL_T) && SCM_CONSP (list)
+                        && SCM_UNBNDP (SCM_UNDEFINED)
+                        && scm_is_symbol (scm_from_utf8_symbol ("x"))
+                        && SCM_STRUCTP (handle_type)
+                        && SCM_CHARP (SCM_MAKE_CHAR ('x')));
+}
+
+/* Optional arguments and the rest.  */
+static SCM
+subr (SCM a, SCM b, SCM rest)
+{
+  return scm_list_3 (a, SCM_UNBNDP (b) ? SCM_BOOL_F : b, rest);
+}
+
+/* A big number, from small ones.  */
+static SCM
+bignums (SCM n)
+{
+  SCM product = SCM_INUM1;
+
+  for (int i = 1; i <= scm_to_int (n); i++)
+    product = scm_product (product, scm_from_int (i));
+  return product;
+}
+
+
+
+/* Nonlocal exits, dynamic winds, fluids, parameters.  */
+
+static SCM
+wound_body (void *data)
+{
+  char *buffer = scm_gc_malloc_pointerless (1000, "buffer");
+  void *tem;
+
+  memset (buffer, 'a', 1000);
+  scm_dynwind_begin (0);
+  tem = scm_malloc (10);
+  scm_dynwind_free (tem);
+  scm_dynwind_fluid (((SCM *) data)[1], scm_list_1 (SCM_BOOL_T));
+  scm_gc ();
+  scm_call_0 (((SCM *) data)[0]);
+  scm_dynwind_end ();
+  return scm_from_bool (buffer[999] == 'a');
+}
+
+static SCM
+wound_handler (void *data, SCM key, SCM args)
+{
+  return scm_cons (key, args);
+}
+
+static SCM
+wound (SCM thunk)
+{
+  SCM data[2] = { thunk, scm_make_fluid () };
+
+  return scm_internal_catch (SCM_BOOL_T, wound_body, data, wound_handler,
+                             NULL);
+}
+
+
+
+/* Threads of C, of which nothing is known but what they call.  */
+
+struct job
+{
+  pthread_t thread;
+  SCM thunk;
+  int ok;
+};
+
+static void *
+job_in_guile (void *data)
+{
+  struct job *job = data;
+  SCM list = SCM_EOL;
+
+  for (int i = 0; i < 1000; i++)
+    list = scm_cons (scm_from_int (i), list);
+  scm_call_0 (job->thunk);
+  for (int i = 999; i >= 0; i--, list = SCM_CDR (list))
+    if (scm_to_int (SCM_CAR (list)) != i)
+      return NULL;
+  return data;
+}
+
+static void *
+job_start (void *data)
+{
+  struct job *job = data;
+
+  /* Entering and leaving, many times.  */
+  job->ok = 1;
+  for (int i = 0; i < 10; i++)
+    if (scm_with_guile (job_in_guile, job) != job)
+      job->ok = 0;
+  return NULL;
+}
+
+struct jobs
+{
+  int n;
+  struct job *jobs;
+};
+
+static void *
+run_jobs (void *data)
+{
+  struct jobs *jobs = data;
+  int ok = 1;
+
+  for (int i = 0; i < jobs->n; i++)
+    if (pthread_create (&jobs->jobs[i].thread, NULL, job_start,
+                        &jobs->jobs[i]))
+      abort ();
+  for (int i = 0; i < jobs->n; i++)
+    {
+      pthread_join (jobs->jobs[i].thread, NULL);
+      ok = ok && jobs->jobs[i].ok;
+    }
+  return ok ? data : NULL;
+}
+
+static SCM
+threads (SCM n, SCM thunk)
+{
+  struct jobs jobs = { scm_to_int (n), NULL };
+  void *ret;
+
+  jobs.jobs = scm_calloc (jobs.n * sizeof (struct job));
+  for (int i = 0; i < jobs.n; i++)
+    jobs.jobs[i].thunk = thunk;
+  ret = scm_without_guile (run_jobs, &jobs);
+  free (jobs.jobs);
+  scm_remember_upto_here_1 (thunk);
+  return scm_from_bool (ret != NULL);
+}
+
+
+
+/* A port whose data are here.  */
+
+static scm_t_port_type *counting_port_type;
+
+struct counting
+{
+  SCM log;
+  size_t written;
+};
+
+static size_t
+counting_write (SCM port, SCM src, size_t start, size_t count)
+{
+  struct counting *c = (struct counting *) SCM_STREAM (port);
+
+  c->written += count;
+  c->log = scm_cons (scm_from_size_t (count), c->log);
+  return count;
+}
+
+static SCM
+make_counting_port (void)
+{
+  struct counting *c = scm_gc_typed_calloc (struct counting);
+
+  c->log = SCM_EOL;
+  return scm_c_make_port (counting_port_type, SCM_WRTNG | SCM_OPN,
+                          (scm_t_bits) c);
+}
+
+static SCM
+counting_port_written (SCM port)
+{
+  struct counting *c = (struct counting *) SCM_STREAM (port);
+  size_t sum = 0;
+
+  for (SCM l = c->log; scm_is_pair (l); l = SCM_CDR (l))
+    sum += scm_to_size_t (SCM_CAR (l));
+  return sum == c->written ? scm_from_size_t (sum) : SCM_BOOL_F;
+}
+
+
+
+/* Hooks of the collector.  */
+
+static unsigned long gcs_begun, gcs_ended;
+
+static void *
+count_gc (void *hook_data, void *func_data, void *data)
+{
+  __atomic_fetch_add ((unsigned long *) func_data, 1, __ATOMIC_SEQ_CST);
+  return NULL;
+}
+
+static SCM
+gc_hook_counts (void)
+{
+  return scm_cons (scm_from_ulong (gcs_begun), scm_from_ulong (gcs_ended));
+}
+
+
+
+void init_gc_extension (void);
+
+void
+init_gc_extension (void)
+{
+  box_tag = scm_make_smob_type ("box", 0);
+  scm_set_smob_mark (box_tag, box_mark);
+  scm_set_smob_free (box_tag, box_free);
+  scm_set_smob_print (box_tag, box_print);
+  scm_set_smob_equalp (box_tag, box_equalp);
+  scm_set_smob_apply (box_tag, box_apply, 1, 0, 0);
+  double_box_tag = scm_make_smob_type ("double-box", 0);
+  scm_set_smob_free (double_box_tag, double_box_free);
+  handle_type = scm_make_foreign_object_type
+    (scm_from_utf8_symbol ("handle"),
+     scm_list_3 (scm_from_utf8_symbol ("data"),
+                 scm_from_utf8_symbol ("object"),
+                 scm_from_utf8_symbol ("number")),
+     handle_finalize);
+  counting_port_type = scm_make_port_type ("counting", NULL, counting_write);
+
+  scm_c_hook_add (&scm_before_gc_c_hook, count_gc, &gcs_begun, 0);
+  scm_c_hook_add (&scm_after_gc_c_hook, count_gc, &gcs_ended, 0);
+
+#define DEFINE(name, req, opt, rest, proc)                              \
+  scm_c_define_gsubr (name, req, opt, rest, (scm_t_subr) proc)
+  DEFINE ("headers", 0, 0, 0, headers);
+  DEFINE ("counters", 1, 0, 0, counters);
+  DEFINE ("bad-free-count", 0, 0, 0, bad_free_count);
+  DEFINE ("make-box", 1, 0, 0, make_box);
+  DEFINE ("box-ref", 1, 0, 0, box_ref);
+  DEFINE ("box-set!", 2, 0, 0, box_set_x);
+  DEFINE ("make-double-box", 3, 0, 0, make_double_box);
+  DEFINE ("double-box-refs", 1, 0, 0, double_box_refs);
+  DEFINE ("make-nodes", 1, 0, 0, make_nodes);
+  DEFINE ("check-nodes", 0, 0, 0, check_nodes);
+  DEFINE ("drop-nodes", 0, 0, 0, drop_nodes);
+  DEFINE ("churn", 2, 0, 0, churn);
+  DEFINE ("protect-objects", 1, 0, 0, protect_objects);
+  DEFINE ("get-protected", 0, 0, 0, get_protected);
+  DEFINE ("unprotect-objects", 0, 0, 0, unprotect_objects);
+  DEFINE ("make-handle", 1, 0, 0, make_handle);
+  DEFINE ("handle-ref", 1, 0, 0, handle_ref);
+  DEFINE ("make-pointer", 0, 0, 0, make_pointer);
+  DEFINE ("inlines", 1, 0, 0, inlines);
+  DEFINE ("bignums", 1, 0, 0, bignums);
+  DEFINE ("wound", 1, 0, 0, wound);
+  DEFINE ("threads", 2, 0, 0, threads);
+  DEFINE ("make-counting-port", 0, 0, 0, make_counting_port);
+  DEFINE ("counting-port-written", 1, 0, 0, counting_port_written);
+  DEFINE ("gc-hook-counts", 0, 0, 0, gc_hook_counts);
+  scm_c_define ("subr", scm_c_make_gsubr ("subr", 1, 1, 1, subr));
+}

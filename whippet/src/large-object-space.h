@@ -20,7 +20,7 @@
 
 /* Dirty memory for an object of at least this size is discarded instead of
    cleared: the program may not touch all of it soon.  */
-#define LARGE_DISCARD_THRESHOLD ((size_t)8 * 1024 * 1024)
+#define LARGE_DISCARD_THRESHOLD ((size_t)64 * 1024 * 1024)
 /* Value of freed bytes in stress mode.  */
 #define LARGE_POISON 0xa5
 

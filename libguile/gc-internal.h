@@ -383,6 +383,7 @@ struct scm_gc_statistics
   uint64_t pause_total_nsec, pause_max_nsec;
   uint64_t allocated;           /* since the start, bytes */
   uint64_t allocated_since_gc;
+  uint64_t bytes_evacuated;     /* since the start */
   size_t heap_size, live_size, free_size, fragmentation;
 };
 

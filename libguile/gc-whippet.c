@@ -352,6 +352,7 @@ scm_i_gc_get_statistics (struct scm_gc_statistics *stats)
   stats->pause_total_nsec = s.pause_total_nsec;
   stats->pause_max_nsec = s.pause_max_nsec;
   stats->allocated = s.allocated_bytes;
+  stats->bytes_evacuated = s.bytes_evacuated;
   stats->heap_size = s.heap_size;
   stats->live_size = s.live_size;
   stats->allocated_since_gc

@@ -201,13 +201,20 @@ scm_i_gc_init (struct scm_gc_stack_base *base)
 
 /* Allocation.  */
 
+/* What follows from a collection must not happen between the allocation
+   of an object and its initialisation: it makes system calls, in which the
+   thread may be stopped, and may itself allocate.  Hence it is left to the
+   next safepoint, or to the next call of this function.  */
 void *
 scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
                      enum gc_allocation_kind kind)
 {
-  void *ret = gc_allocate_slow (thread->mutator, bytes, kind);
+  void *ret;
 
   scm_i_gc_maybe_after_collection (thread);
+  ret = gc_allocate_slow (thread->mutator, bytes, kind);
+  if (__atomic_load_n (&scm_i_gc_after_collection_pending, __ATOMIC_RELAXED))
+    __atomic_fetch_or (&thread->poll, SCM_I_POLL_STOP, __ATOMIC_RELAXED);
   return ret;
 }
 

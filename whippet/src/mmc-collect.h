@@ -341,7 +341,7 @@ static void heap_collect_cycle(struct gc_heap *heap,
 /* The stopped part.  A compaction that was asked for, or that finds too few free
    blocks to copy to, is preceded by a cycle that only marks: then all garbage
    has been found, and the number of survivors in each block is exact.  Else it
-   goes by the figures of the last sweep.  A collection of any kind that the
+   goes by the figures of the last sweep.  A major collection that the
    program asked for also compacts, if that gives back memory.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
@@ -369,8 +369,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
     heap_collect_cycle(heap, kind, max);
   } else {
     heap_collect_cycle(heap, kind, 0);
-    if (!request && requested == GC_COLLECTION_ANY &&
-        kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
+    if (!request && kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
       nofl_space_finish_sweeping(space);
       heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
       if (!heap->compaction_was_useful)

@@ -619,9 +619,12 @@ static void test_failure(void **state) {
   POP(&main_roots, tree);
 }
 
-/* Fill the heap with a list, drop it, and all is as before.  */
+/* Fill the heap with a list, drop it, and all is as before.  A word on the stack
+   that happens to look like a node keeps all nodes before it, so with ambiguous
+   roots only the best of the rounds counts.  */
 static void test_exhaustion(void **state) {
   (void)state;
+  size_t most = 0;
   for (int round = 0; round < 3; round++) {
     PUSH(&main_roots, list, NULL);
     volatile size_t length = 0;
@@ -638,12 +641,16 @@ static void test_exhaustion(void **state) {
     size_t n = 0;
     for (struct test_node *node = list.ref; node; node = node->edges[0])
       n++;
-    assert_int_equal(n, length);
-    assert_true(n * test_node_bytes(20, 0) > HEAP_SIZE / 2);
     list.ref = NULL;
     POP(&main_roots, list);
     clear_stack();
+    assert_int_equal(n, length);
+    if (n > most)
+      most = n;
+    if (!GC_CONSERVATIVE_ROOTS)
+      assert_true(n * test_node_bytes(20, 0) > HEAP_SIZE / 2);
   }
+  assert_true(most * test_node_bytes(20, 0) > HEAP_SIZE / 2);
   collect(GC_COLLECTION_MAJOR);
   PUSH(&main_roots, tree, make_tree(main_mut, &main_roots, 14, 1));
   assert_true(tree_is_right(tree.ref, 14, 1));

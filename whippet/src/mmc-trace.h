@@ -245,6 +245,8 @@ static void GC_NEVER_INLINE trace_visit_object(struct trace_worker *worker,
     return;
   GC_ASSERT(
       nofl_state_is_candidate(&worker->heap->space, byte & NOFL_STATE_MASK));
+  /* Relaxed, as in trace_mark_nofl: every worker stores the same, the object
+     does not change, and the end of the trace orders all for the sweepers.  */
   gc_atomic_store_relaxed(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
   nofl_mark_block_of(addr);
   trace_push_nofl(worker, addr, byte);

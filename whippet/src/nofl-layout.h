@@ -16,7 +16,7 @@
                remembered set (generational builds)
 
    State machine of the byte of an object's first granule; all transitions
-   are in nofl-mark.h, nofl-evacuate.h and nofl-sweep.h.
+   are in nofl-mark.h, nofl-allocator.h and inline allocation.
 
      from                 event                                 to
      none                 allocated                             young

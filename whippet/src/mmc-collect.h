@@ -182,7 +182,7 @@ static void heap_trace_ephemerons(struct gc_heap *heap) {
   struct trace_worker *worker = &heap->tracer.workers[0];
   worker->parallel = 0;
   worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
-  gc_scan_pending_ephemerons(heap, trace_visit, worker);
+  gc_scan_pending_ephemerons(heap, trace_visit_root, worker);
   heap_trace(heap);
 }
 
@@ -192,8 +192,8 @@ static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   for (size_t p = 0; p < priorities; p++) {
     worker->parallel = 0;
     worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
-    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit, heap,
-                               worker))
+    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit_root,
+                               heap, worker))
       continue;
     heap_trace(heap);
     heap_trace_ephemerons(heap);

@@ -14,7 +14,6 @@
 
 #include "mmc-stop.h"
 
-/* Of each slab, four blocks of 64 hold metadata.  */
 #define MMC_MIN_HEAP_SIZE ((size_t)1024 * 1024)
 #define MMC_ADAPTIVE_MIN_EXTRA ((size_t)4 * 1024 * 1024)
 #define MMC_RESERVE_PER_CENT 2
@@ -43,32 +42,20 @@ static inline size_t heap_round_size(size_t size) {
   return (size + NOFL_BLOCK_SIZE - 1) & ~(NOFL_BLOCK_SIZE - 1);
 }
 
-/* Bytes of blocks and large objects in a heap of SIZE bytes: metadata is part
-   of the size.  */
-static inline size_t heap_size_to_budget(size_t size) {
-  size_t slabs = (size + NOFL_SLAB_SIZE - 1) / NOFL_SLAB_SIZE;
-  return size - slabs * NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
-}
-
-static inline size_t heap_budget_to_size(size_t budget) {
-  size_t per_slab = NOFL_OBJECT_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
-  size_t slabs = (budget + per_slab - 1) / per_slab;
-  return budget + slabs * NOFL_META_BLOCKS_PER_SLAB * NOFL_BLOCK_SIZE;
-}
-
 static inline size_t heap_limit_size(struct gc_heap *heap, size_t size) {
   if (heap->sizing.maximum_size && size > heap->sizing.maximum_size)
     size = heap->sizing.maximum_size;
   return heap_round_size(size);
 }
 
-/* The one place where the heap's size changes.  With heap->lock held.  */
+/* The one place where the heap's size changes.  The size is that of blocks and
+   large objects; metadata, a fifteenth of the former, come on top, as they do in
+   other collectors.  With heap->lock held.  */
 static void heap_set_size(struct gc_heap *heap, size_t size) {
-  size_t budget = heap_size_to_budget(size);
-  size_t blocks = budget / NOFL_BLOCK_SIZE;
+  size_t blocks = size / NOFL_BLOCK_SIZE;
   size_t reserve = NOFL_MOVES ? (blocks * MMC_RESERVE_PER_CENT + 99) / 100 : 0;
   nofl_space_lock(&heap->space);
-  heap->space.budget_bytes = budget;
+  heap->space.budget_bytes = size;
   heap->space.reserve_blocks = reserve;
   nofl_space_unlock(&heap->space);
   gc_atomic_store_relaxed(&heap->heap_size, size);
@@ -179,7 +166,7 @@ static size_t heap_least_size(struct gc_heap *heap) {
   size_t blocks = space->used_blocks + space->reserve_blocks + 4;
   size_t bytes = blocks * NOFL_BLOCK_SIZE + space->large_bytes;
   nofl_space_unlock(space);
-  return heap_budget_to_size(bytes);
+  return bytes;
 }
 
 /* At the end of a collection, world stopped; or by the ticker.  */
@@ -219,7 +206,7 @@ static size_t heap_evacuation_credit(struct gc_heap *heap) {
   size_t credit = live / NOFL_BLOCK_SIZE + 1;
   if (credit > used / 4)
     credit = used / 4;
-  size_t size = heap->heap_size + heap_budget_to_size(credit * NOFL_BLOCK_SIZE);
+  size_t size = heap->heap_size + credit * NOFL_BLOCK_SIZE;
   size_t allowed = heap_limit_size(heap, size);
   if (allowed < size)
     credit = allowed > heap->heap_size

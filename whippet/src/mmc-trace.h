@@ -9,7 +9,11 @@
    referent are prefetched.  A grey item that is popped waits in a short ring
    while its object is prefetched.  So graphs that lie in memory in the order of
    the trace are traced in that order, which the processor's own prefetching
-   recognises, and scattered graphs with many misses under way at once.  */
+   recognises, and scattered graphs with many misses under way at once.
+
+   While objects move, neither queue nor ring is used: the order of the trace is
+   then the order of the copies, and must be depth first for later traces, and
+   the program, to find the objects of a structure next to each other.  */
 
 #ifndef MMC_TRACE_H
 #define MMC_TRACE_H
@@ -26,6 +30,8 @@
 
 static inline void trace_visit(struct gc_edge edge, struct gc_heap *heap,
                                void *data);
+static void trace_visit_root(struct gc_edge edge, struct gc_heap *heap,
+                             void *data);
 
 static inline void trace_count(struct trace_worker *worker, size_t bytes) {
   worker->objects_traced++;
@@ -85,7 +91,7 @@ static void trace_push_large(struct trace_worker *worker, uintptr_t addr) {
 static inline void trace_resolve_ephemerons(struct trace_worker *worker,
                                             uintptr_t addr) {
   if (GC_UNLIKELY(worker->eager_ephemerons))
-    gc_resolve_pending_ephemerons(worker->heap, gc_ref(addr), trace_visit,
+    gc_resolve_pending_ephemerons(worker->heap, gc_ref(addr), trace_visit_root,
                                   worker);
 }
 
@@ -186,12 +192,19 @@ static void GC_NEVER_INLINE trace_make_room(struct trace_worker *worker) {
   trace_oldest_pending_edge(worker);
 }
 
+/* Fetch the first three granules of the object at ADDR, which is the most that
+   common objects have, and which may be in two cache lines.  */
+static inline void trace_prefetch_object(uintptr_t addr) {
+  __builtin_prefetch((void *)addr);
+  __builtin_prefetch((void *)(addr + 3 * NOFL_GRANULE_SIZE - 1));
+}
+
 static void GC_NEVER_INLINE trace_enqueue_edge(struct trace_worker *worker,
                                                struct gc_edge edge,
                                                uintptr_t addr) {
   if (GC_LIKELY(trace_nofl_contains(worker, addr)))
     __builtin_prefetch(nofl_metadata_byte(addr), 1);
-  __builtin_prefetch((void *)addr);
+  trace_prefetch_object(addr);
   /* Tracing an edge may resolve an ephemeron, whose value takes the slot that
      became free.  */
   while (GC_UNLIKELY(worker->fifo_count == TRACER_FIFO_SIZE))
@@ -219,46 +232,82 @@ static void GC_NEVER_INLINE trace_visit_specially(struct trace_worker *worker,
                                                   uintptr_t addr) {
   int temporary =
       worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
-  if (worker->prefetch && !temporary && trace_is_far(edge, addr))
+  if (worker->prefetch && !worker->evacuating && !temporary &&
+      trace_is_far(edge, addr))
     trace_enqueue_edge(worker, edge, addr);
   else
     trace_edge_now(worker, edge, addr);
 }
 
-/* EDGE references the object at ADDR.  Not inlined into the visitor, so that the
-   latter can be inlined into the embedder's functions.  */
-static void GC_NEVER_INLINE trace_visit_object(struct trace_worker *worker,
-                                               struct gc_edge edge,
-                                               uintptr_t addr) {
-  if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent)) {
-    trace_visit_specially(worker, edge, addr);
-    return;
-  }
-  if (worker->prefetch && trace_is_far(edge, addr)) {
-    trace_enqueue_edge(worker, edge, addr);
-    return;
-  }
+/* Mark the object at ADDR, in the plain part of the space, but not its block.
+   Returns 1, and what its metadata byte was, if it was not marked before.  */
+static inline int trace_mark_plain(struct trace_worker *worker, uintptr_t addr,
+                                   uint8_t *before) {
   uint8_t *loc = nofl_metadata_byte(addr);
   uint8_t byte = gc_atomic_load_relaxed(loc);
   uint8_t current = worker->current_mark;
   if ((byte & NOFL_STATE_MASK) == current)
-    return;
+    return 0;
   GC_ASSERT(
       nofl_state_is_candidate(&worker->heap->space, byte & NOFL_STATE_MASK));
   /* Relaxed, as in trace_mark_nofl: every worker stores the same, the object
      does not change, and the end of the trace orders all for the sweepers.  */
   gc_atomic_store_relaxed(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
-  nofl_mark_block_of(addr);
+  *before = byte;
+  return 1;
+}
+
+static void GC_NEVER_INLINE trace_visit_far(struct trace_worker *worker,
+                                            struct gc_edge edge,
+                                            uintptr_t addr) {
+  if (worker->prefetch)
+    trace_enqueue_edge(worker, edge, addr);
+  else
+    trace_edge(worker, edge, addr);
+}
+
+/* EDGE references the object at ADDR.  */
+static inline void trace_visit_object(struct trace_worker *worker,
+                                      struct gc_edge edge, uintptr_t addr) {
+  if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent)) {
+    trace_visit_specially(worker, edge, addr);
+    return;
+  }
+  if (trace_is_far(edge, addr)) {
+    trace_visit_far(worker, edge, addr);
+    return;
+  }
+  uint8_t byte;
+  if (!trace_mark_plain(worker, addr, &byte))
+    return;
+  /* The edge is in a marked object of the same block.  */
+  GC_ASSERT(*nofl_block_mark_of(addr));
   trace_push_nofl(worker, addr, byte);
 }
 
-/* The visitor for all precise edges.  */
+/* The visitor for edges of a marked object that is being traced.  */
 static inline void trace_visit(struct gc_edge edge, struct gc_heap *heap,
                                void *data) {
   (void)heap;
   struct gc_ref ref = gc_edge_ref(edge);
   if (!gc_ref_is_null(ref) && !gc_ref_is_immediate(ref))
     trace_visit_object(data, edge, gc_ref_value(ref));
+}
+
+/* The visitor for other precise edges: what holds them may be in a block without
+   a mark.  */
+static void trace_visit_root(struct gc_edge edge, struct gc_heap *heap,
+                             void *data) {
+  (void)heap;
+  struct trace_worker *worker = data;
+  struct gc_ref ref = gc_edge_ref(edge);
+  if (gc_ref_is_null(ref) || gc_ref_is_immediate(ref))
+    return;
+  uintptr_t addr = gc_ref_value(ref);
+  if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent))
+    trace_visit_specially(worker, edge, addr);
+  else
+    trace_visit_far(worker, edge, addr);
 }
 
 /* Ambiguous references.  */
@@ -387,16 +436,23 @@ static inline size_t trace_size_in_heap(size_t bytes) {
   return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
 }
 
-static inline void trace_item(struct trace_worker *worker, uintptr_t item) {
+/* Trace the object at ADDR precisely; returns its size in the heap.  */
+static inline size_t GC_ALWAYS_INLINE
+trace_precise_object(struct trace_worker *worker, uintptr_t addr);
+static inline size_t trace_precise_object(struct trace_worker *worker,
+                                          uintptr_t addr) {
+  size_t bytes =
+      gc_trace_object(gc_ref(addr), trace_visit, worker->heap, worker);
+  GC_ASSERT(!nofl_space_contains(&worker->heap->space, addr) ||
+            trace_size_in_heap(bytes) == nofl_object_size(addr));
+  return trace_size_in_heap(bytes);
+}
+
+/* Trace a grey item that is not precise.  */
+static void GC_NEVER_INLINE trace_unusual_item(struct trace_worker *worker,
+                                               uintptr_t item) {
   uintptr_t addr = item & ~(uintptr_t)TRACE_TAG_MASK;
   struct gc_heap *heap = worker->heap;
-  if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
-    size_t bytes = gc_trace_object(gc_ref(addr), trace_visit, heap, worker);
-    GC_ASSERT(!nofl_space_contains(&heap->space, addr) ||
-              trace_size_in_heap(bytes) == nofl_object_size(addr));
-    trace_count(worker, trace_size_in_heap(bytes));
-    return;
-  }
   switch (item & TRACE_TAG_MASK) {
   case TRACE_CONSERVATIVE: {
     size_t bytes = heap_object_size(heap, addr);
@@ -416,7 +472,10 @@ static inline void trace_item(struct trace_worker *worker, uintptr_t item) {
 }
 
 static void trace_item_now(struct trace_worker *worker, uintptr_t item) {
-  trace_item(worker, item);
+  if ((item & TRACE_TAG_MASK) == TRACE_PRECISE)
+    trace_count(worker, trace_precise_object(worker, item));
+  else
+    trace_unusual_item(worker, item);
 }
 
 /* Roots.  */
@@ -425,7 +484,7 @@ static void trace_remembered_edges(struct trace_worker *worker,
                                    struct edge_buffer *buf) {
   for (; buf; buf = buf->next)
     for (size_t i = 0; i < buf->count; i++)
-      trace_visit(buf->edges[i], worker->heap, worker);
+      trace_visit_root(buf->edges[i], worker->heap, worker);
 }
 
 static void trace_root(struct trace_worker *worker, struct trace_root root) {
@@ -433,21 +492,22 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
   struct gc_mutator *mut = root.data;
   switch (root.kind) {
   case TRACE_ROOT_MUTATOR:
-    gc_trace_mutator_roots(mut->roots, trace_visit, heap, worker);
+    gc_trace_mutator_roots(mut->roots, trace_visit_root, heap, worker);
     return;
   case TRACE_ROOT_HEAP:
-    gc_trace_heap_roots(heap->roots, trace_visit, heap, worker);
+    gc_trace_heap_roots(heap->roots, trace_visit_root, heap, worker);
     return;
   case TRACE_ROOT_FINALIZERS:
     gc_visit_finalizer_roots(heap->finalizers,
                              heap->last_kind == GC_COLLECTION_MINOR,
-                             trace_visit, heap, worker);
+                             trace_visit_root, heap, worker);
     return;
   case TRACE_ROOT_REMEMBERED:
     trace_remembered_edges(worker, root.data);
     return;
   case TRACE_ROOT_REMEMBERED_LARGE:
-    large_space_visit_remembered_edges(&heap->large, trace_visit, heap, worker);
+    large_space_visit_remembered_edges(&heap->large, trace_visit_root, heap,
+                                       worker);
     return;
 #if GC_CONSERVATIVE_ROOTS
   case TRACE_ROOT_MUTATOR_PINNED:
@@ -493,7 +553,7 @@ static inline uintptr_t trace_through_ring(struct trace_worker *worker,
                                            uintptr_t item) {
   uint32_t head = worker->ring_head;
   uintptr_t oldest = worker->ring[head];
-  __builtin_prefetch((void *)(item & ~(uintptr_t)TRACE_TAG_MASK));
+  trace_prefetch_object(item & ~(uintptr_t)TRACE_TAG_MASK);
   worker->ring[head] = item;
   worker->ring_head = (head + 1) & (TRACER_RING_SIZE - 1);
   return oldest;
@@ -516,7 +576,7 @@ static uintptr_t trace_take_from_ring(struct trace_worker *worker) {
 static inline uintptr_t trace_next_item(struct trace_worker *worker) {
   while (GC_LIKELY(trace_has_stack_item(worker))) {
     uintptr_t item = trace_pop(worker);
-    if (worker->prefetch)
+    if (worker->prefetch && !worker->evacuating)
       item = trace_through_ring(worker, item);
     if (GC_LIKELY(item))
       return item;
@@ -524,27 +584,71 @@ static inline uintptr_t trace_next_item(struct trace_worker *worker) {
   return trace_take_from_ring(worker);
 }
 
+/* Shade the object of the edge that has waited longest.  Returns the object as an
+   item if it is to be traced now, since its first line was fetched along with
+   its metadata byte, else 0.  */
+static inline uintptr_t trace_shade_pending_edge(struct trace_worker *worker) {
+  struct trace_pending_edge pending = trace_take_pending_edge(worker);
+  uintptr_t addr = pending.addr;
+  if (GC_UNLIKELY(addr - worker->space_base >= worker->plain_extent)) {
+    trace_edge_now(worker, pending.edge, addr);
+    return 0;
+  }
+  uint8_t byte;
+  if (!trace_mark_plain(worker, addr, &byte))
+    return 0;
+  nofl_mark_block_of(addr);
+  if (GC_LIKELY(!(byte & NOFL_KIND_MASK)))
+    return addr | TRACE_PRECISE;
+  trace_push_unusual(worker, addr);
+  return 0;
+}
+
+/* What a worker has traced since it last added that to its statistics: in
+   registers, because one sum in memory would wait for the other.  */
+struct trace_tally {
+  size_t objects, bytes;
+};
+
+static inline void trace_flush_tally(struct trace_worker *worker,
+                                     struct trace_tally *tally) {
+  worker->objects_traced += tally->objects;
+  worker->bytes_traced += tally->bytes;
+  *tally = (struct trace_tally){0, 0};
+}
+
 static void trace_worker_drain(struct trace_worker *worker) {
   unsigned countdown = 64;
+  struct trace_tally tally = {0, 0};
   trace_all_roots(worker);
   for (;;) {
+    uintptr_t item;
     if (worker->fifo_count && (worker->fifo_count >= TRACER_FIFO_MIN ||
                                !trace_has_stack_item(worker))) {
-      trace_oldest_pending_edge(worker);
-      continue;
-    }
-    uintptr_t item = trace_next_item(worker);
-    if (GC_UNLIKELY(!item)) {
-      if (worker->fifo_count)
+      item = trace_shade_pending_edge(worker);
+      if (!item)
         continue;
-      return;
+    } else {
+      item = trace_next_item(worker);
+      if (GC_UNLIKELY(!item)) {
+        if (worker->fifo_count)
+          continue;
+        break;
+      }
     }
-    trace_item(worker, item);
+    if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
+      tally.bytes += trace_precise_object(worker, item);
+      tally.objects++;
+    } else {
+      trace_unusual_item(worker, item);
+    }
     if (GC_PARALLEL && worker->parallel && --countdown == 0) {
       countdown = 64;
+      trace_flush_tally(worker, &tally);
       trace_consider_sharing(worker);
     }
   }
+  trace_flush_tally(worker, &tally);
 }
 
 /* Finish the pending edges without tracing further: after a roots-only

@@ -425,7 +425,7 @@ static int heap_grow_for_request(struct gc_heap *heap,
   if (bytes > SIZE_MAX / 4 - need)
     return 0;
   /* An eighth more, so that growth is not by single blocks.  */
-  size_t size = heap_budget_to_size(need + bytes);
+  size_t size = need + bytes;
   size += size / 8;
   size_t limited = heap_limit_size(heap, size);
   if (limited <= heap->heap_size)

@@ -38,6 +38,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "gc-assert.h"
 #include "gc-config.h"
@@ -281,6 +284,43 @@ static inline uint64_t nofl_gather_high_bits(uint64_t word) {
   return ((word >> 7) * 0x0102040810204080u) >> 56;
 }
 
+/* Of the 64 metadata bytes at BYTES, aligned to 16: which are in STATE, and which
+   have the end bit?  Bit I of the results is for BYTES[I].  */
+static inline void nofl_starts_and_ends_portable(const uint8_t *bytes,
+                                                 uint8_t state,
+                                                 uint64_t *starts,
+                                                 uint64_t *ends) {
+  *starts = *ends = 0;
+  for (unsigned i = 0; i < 64; i += 8) {
+    uint64_t word = nofl_load_word(bytes + i);
+    *starts |= nofl_gather_high_bits(nofl_match_state(word, state)) << i;
+    *ends |= nofl_gather_high_bits((word << 2) & NOFL_BROADCAST(0x80)) << i;
+  }
+}
+
+#ifdef __SSE2__
+static inline NOFL_MAY_RACE void nofl_starts_and_ends(const uint8_t *bytes,
+                                                      uint8_t state,
+                                                      uint64_t *starts,
+                                                      uint64_t *ends) {
+  const __m128i mask = _mm_set1_epi8(NOFL_STATE_MASK);
+  const __m128i wanted = _mm_set1_epi8((char)state);
+  *starts = *ends = 0;
+  for (unsigned i = 0; i < 64; i += 16) {
+    __m128i v = _mm_load_si128((const __m128i *)(bytes + i));
+    __m128i match = _mm_cmpeq_epi8(_mm_and_si128(v, mask), wanted);
+    *starts |= (uint64_t)(unsigned)_mm_movemask_epi8(match) << i;
+    /* Bit 5 moves to bit 7; what crosses into the next byte is not looked at.  */
+    *ends |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_slli_epi16(v, 2)) << i;
+  }
+}
+#else
+static inline void nofl_starts_and_ends(const uint8_t *bytes, uint8_t state,
+                                        uint64_t *starts, uint64_t *ends) {
+  nofl_starts_and_ends_portable(bytes, state, starts, ends);
+}
+#endif
+
 /* Which of 64 granules belong to objects in STATE?  Bit I of the result is for
    the granule of BYTES[I].  *INSIDE is 1 if such an object reaches in from
    before, and is set to whether one reaches beyond.
@@ -290,12 +330,8 @@ static inline uint64_t nofl_gather_high_bits(uint64_t word) {
    granules between are then (2L - S), since the objects are disjoint.  */
 static inline uint64_t nofl_granules_in_state(const uint8_t *bytes,
                                               uint8_t state, unsigned *inside) {
-  uint64_t starts = 0, ends = 0;
-  for (unsigned i = 0; i < 64; i += 8) {
-    uint64_t word = nofl_load_word(bytes + i);
-    starts |= nofl_gather_high_bits(nofl_match_state(word, state)) << i;
-    ends |= nofl_gather_high_bits((word << 2) & NOFL_BROADCAST(0x80)) << i;
-  }
+  uint64_t starts, ends;
+  nofl_starts_and_ends(bytes, state, &starts, &ends);
   if (*inside)
     starts |= 1;
   uint64_t sum;

@@ -96,6 +96,20 @@ static inline uintptr_t nofl_allocate_copy(struct nofl_space *space,
   return addr;
 }
 
+/* Most objects are so small that calling memcpy takes longer than copying.  */
+static inline void nofl_copy_granules(uintptr_t to, uintptr_t from,
+                                      size_t granules) {
+  if (GC_UNLIKELY(granules > 8)) {
+    memcpy((void *)to, (void *)from, granules << NOFL_GRANULE_SIZE_LOG_2);
+    return;
+  }
+  do {
+    memcpy((void *)to, (void *)from, NOFL_GRANULE_SIZE);
+    to += NOFL_GRANULE_SIZE;
+    from += NOFL_GRANULE_SIZE;
+  } while (--granules);
+}
+
 /* Move the claimed object at ADDR.  Returns its new address, or ADDR when there
    was no room and it is marked in place.  */
 static uintptr_t nofl_move_claimed(struct nofl_space *space, uintptr_t addr,
@@ -111,7 +125,7 @@ static uintptr_t nofl_move_claimed(struct nofl_space *space, uintptr_t addr,
     gc_atomic_store(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));
     return addr;
   }
-  memcpy((void *)copy, (void *)addr, granules << NOFL_GRANULE_SIZE_LOG_2);
+  nofl_copy_granules(copy, addr, granules);
   uint8_t *copy_loc = nofl_metadata_byte(copy);
   copy_loc[granules - 1] = NOFL_END;
   copy_loc[0] =

@@ -40,7 +40,7 @@ struct gc_tracer;
 #define TRACER_SHARED_SIZE 256
 #define TRACER_FIFO_SIZE 16 /* power of two */
 #define TRACER_FIFO_MIN 8
-#define TRACER_RING_SIZE 8 /* power of two */
+#define TRACER_RING_SIZE 16 /* power of two */
 #define TRACER_INITIAL_STACK_SIZE (16 * 1024)
 /* A worker wakes another when it has this many grey items ...  */
 #define TRACER_WAKE_SURPLUS 4

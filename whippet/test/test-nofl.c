@@ -30,6 +30,27 @@ static void wide_scans_agree_with_narrow_ones(void **state) {
   }
 }
 
+static void bitmaps_of_starts_and_ends_agree(void **state) {
+  (void)state;
+  _Alignas(16) uint8_t bytes[64];
+  uint32_t x = 54321;
+  for (int round = 0; round < 2000; round++) {
+    uint8_t wanted = 1 + round % 7;
+    uint64_t starts = 0, ends = 0;
+    for (unsigned i = 0; i < 64; i++) {
+      x = x * 1664525 + 1013904223;
+      bytes[i] = x >> 24;
+      starts |= (uint64_t)((bytes[i] & NOFL_STATE_MASK) == wanted) << i;
+      ends |= (uint64_t)((bytes[i] & NOFL_END) != 0) << i;
+    }
+    uint64_t s, e;
+    nofl_starts_and_ends_portable(bytes, wanted, &s, &e);
+    assert_true(s == starts && e == ends);
+    nofl_starts_and_ends(bytes, wanted, &s, &e);
+    assert_true(s == starts && e == ends);
+  }
+}
+
 /* Fill PER_CENT of the heap with boxes linked to a list, or all of it until
    allocation fails if it is FILL_ALL, then drop every other one: what is free
    is holes of one granule.  Returns the number of boxes kept.  */
@@ -368,6 +389,7 @@ static void random_lifetimes_fit(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(wide_scans_agree_with_narrow_ones),
+      cmocka_unit_test(bitmaps_of_starts_and_ends_agree),
       cmocka_unit_test(compaction_satisfies_what_holes_do_not),
       cmocka_unit_test(compaction_needs_no_free_block),
       cmocka_unit_test(refused_compaction_ends_in_failure),

@@ -136,7 +136,8 @@ scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
 /* Fired finalizers, newest first.  A finalizer may leave by a non-local
    exit; the others stay here for the next time.  */
 static struct gc_finalizer *finalizers_to_run;
-static scm_i_pthread_mutex_t finalizers_lock = SCM_I_PTHREAD_MUTEX_INITIALIZER;
+scm_i_pthread_mutex_t scm_i_gc_finalizers_lock
+  = SCM_I_PTHREAD_MUTEX_INITIALIZER;
 
 static struct gc_finalizer **
 next_to_run (struct gc_finalizer *finalizer)
@@ -183,7 +184,7 @@ next_finalizer (scm_thread *thread)
   struct gc_finalizer *ret, *fired = NULL, *f;
   size_t n = 0;
 
-  scm_i_pthread_mutex_lock (&finalizers_lock);
+  scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
   if (__atomic_exchange_n (&finalizers_fired, 0, __ATOMIC_ACQ_REL)
       || !finalizers_to_run)
     {
@@ -202,7 +203,7 @@ next_finalizer (scm_thread *thread)
       finalizers_to_run = *next_to_run (ret);
       *next_to_run (ret) = NULL;
     }
-  scm_i_pthread_mutex_unlock (&finalizers_lock);
+  scm_i_pthread_mutex_unlock (&scm_i_gc_finalizers_lock);
   return ret;
 }
 

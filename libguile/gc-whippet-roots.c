@@ -47,8 +47,7 @@ struct root_ranges
    adds one at any call.  */
 static struct root_ranges *root_ranges;
 static size_t root_ranges_allocated;
-static scm_i_pthread_mutex_t root_ranges_lock
-  = SCM_I_PTHREAD_MUTEX_INITIALIZER;
+scm_i_pthread_mutex_t scm_i_gc_roots_lock = SCM_I_PTHREAD_MUTEX_INITIALIZER;
 
 void
 scm_i_gc_add_roots (void *start, void *end)
@@ -56,7 +55,7 @@ scm_i_gc_add_roots (void *start, void *end)
   struct root_ranges *old, *new;
   size_t n;
 
-  scm_i_pthread_mutex_lock (&root_ranges_lock);
+  scm_i_pthread_mutex_lock (&scm_i_gc_roots_lock);
   old = root_ranges;
   n = old ? old->count : 0;
   if (n == root_ranges_allocated)
@@ -76,7 +75,7 @@ scm_i_gc_add_roots (void *start, void *end)
   root_ranges->ranges[n].start = (uintptr_t) start;
   root_ranges->ranges[n].end = (uintptr_t) end & -sizeof (void *);
   __atomic_store_n (&root_ranges->count, n + 1, __ATOMIC_RELEASE);
-  scm_i_pthread_mutex_unlock (&root_ranges_lock);
+  scm_i_pthread_mutex_unlock (&scm_i_gc_roots_lock);
 }
 
 void

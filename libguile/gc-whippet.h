@@ -38,6 +38,10 @@ SCM_INTERNAL int scm_i_gc_init_threads (struct scm_gc_stack_base *base,
                                         struct gc_options *options,
                                         struct gc_event_listener listener);
 
+/* Locks that a child process has to find free.  */
+SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_roots_lock;
+SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_finalizers_lock;
+
 /* Event handlers.  */
 SCM_INTERNAL void scm_i_gc_on_waiting_for_stop (void *data);
 SCM_INTERNAL void *scm_i_gc_on_mutator_added (void *data);

@@ -557,7 +557,9 @@ static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
   uint8_t trace_kind =
       gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
   struct mmc_request request = {.large_bytes = bytes, .large_kind = trace_kind};
-  if (bytes > SIZE_MAX / 4 || !mutator_satisfy(mut, &request))
+  /* No collection makes room for what the address range cannot hold.  */
+  struct gc_reservation *res = &mut->heap->reservation;
+  if (bytes > res->limit - res->base || !mutator_satisfy(mut, &request))
     return NULL;
   return request.large_object;
 }

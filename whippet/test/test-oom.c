@@ -49,17 +49,32 @@ static void failed_large_requests_leave_no_trace(void **state) {
 /* Nor in a heap that may grow: it must go on to collect.  */
 static void growth_for_failed_requests_is_taken_back(void **state) {
   (void)state;
-  struct test_heap *t =
-      test_heap_make("heap-size=8m,heap-size-policy=growable", NULL);
+  struct test_heap *t = test_heap_make(
+      "heap-size=8m,heap-size-policy=growable,maximum-heap-size=64m", NULL);
   gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
   size_t before = t->heap->heap_size;
-  assert_null(
-      gc_allocate(t->mut, (size_t)1 << 46, GC_ALLOCATION_UNTAGGED_POINTERLESS));
+  assert_null(gc_allocate(t->mut, (size_t)200 << 20,
+                          GC_ALLOCATION_UNTAGGED_POINTERLESS));
   assert_int_equal(t->heap->heap_size, before);
   uint64_t collections = t->heap->started[GC_COLLECTION_ANY];
   for (int i = 0; i < 64; i++)
     assert_non_null(test_make_bytes(t->mut, 1 << 20));
   assert_true(t->heap->started[GC_COLLECTION_ANY] > collections);
+  test_heap_finish(t);
+}
+
+static void impossible_requests_do_not_collect(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size=8m,heap-size-policy=growable", NULL);
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  test_failures = 0;
+  uint64_t collections = t->heap->started[GC_COLLECTION_ANY];
+  for (int i = 0; i < 1000; i++)
+    assert_null(gc_allocate(t->mut, (SIZE_MAX / 2) - i * 4096,
+                            GC_ALLOCATION_UNTAGGED_POINTERLESS));
+  assert_int_equal(test_failures, 1000);
+  assert_int_equal(t->heap->started[GC_COLLECTION_ANY], collections);
   test_heap_finish(t);
 }
 
@@ -201,6 +216,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(failed_large_requests_leave_no_trace),
       cmocka_unit_test(growth_for_failed_requests_is_taken_back),
+      cmocka_unit_test(impossible_requests_do_not_collect),
       cmocka_unit_test(failed_small_requests_leave_no_trace),
       cmocka_unit_test(failure_handler_result_is_returned),
       cmocka_unit_test(no_false_exhaustion_after_explicit_collection),

@@ -127,7 +127,11 @@ static void heap_verify_blocks(struct gc_heap *heap) {
   verify_count("empty blocks", space->empty.count, count.empty);
   verify_count("length of empty list", space->empty.count,
                verify_list_length(space->empty.head));
-  verify_count("paged-out blocks", space->paged_out.count, count.paged_out);
+  verify_count("length of quarantine", space->quarantine.count,
+               verify_list_length(space->quarantine.oldest));
+  verify_count("paged-out blocks",
+               space->paged_out.count + space->quarantine.count,
+               count.paged_out);
   verify_count("length of paged-out list", space->paged_out.count,
                verify_list_length(space->paged_out.head));
   verify_count("all blocks", space->total_blocks,

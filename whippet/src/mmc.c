@@ -564,8 +564,15 @@ static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
 
 static void GC_NEVER_INLINE mutator_stress(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
-  uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
-  if (n % heap->stress.collect_every == 0)
+  const struct mmc_stress *stress = &heap->stress;
+  int wanted = 0;
+  if (stress->collect_every) {
+    uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
+    wanted = n % stress->collect_every == 0;
+  }
+  if (stress->random_collect)
+    wanted |= heap_random(heap) % stress->random_collect == 0;
+  if (wanted)
     gc_collect(mut, GC_COLLECTION_ANY);
 }
 
@@ -577,7 +584,7 @@ void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
   struct gc_heap *heap = mut->heap;
   if (GC_UNLIKELY(heap_should_stop(heap)))
     mutator_park(mut);
-  if (GC_UNLIKELY(heap->stress.collect_every))
+  if (GC_UNLIKELY(heap->stress.collect_every | heap->stress.random_collect))
     mutator_stress(mut);
   void *ret = bytes <= NOFL_LARGE_THRESHOLD
                   ? mutator_allocate_small(mut, bytes, kind)

@@ -26,6 +26,7 @@
 #include "gc-preempt.h"
 #include "gc-stack.h"
 #include "large-object-space.h"
+#include "mmc-walk-log.h"
 #include "nofl-collect.h"
 #include "tracer.h"
 
@@ -158,6 +159,8 @@ struct gc_heap {
 
   struct mmc_sizing sizing;
   struct mmc_stress stress;
+  struct mmc_walk *walk;     /* stress: the verifier's; else NULL */
+  struct walk_log *walk_log; /* in a trace that it will look at; else NULL */
   struct mmc_preemption preemption;
 
   /* Ageing of free memory; mmc-ticker.h.  */

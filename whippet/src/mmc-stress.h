@@ -8,7 +8,8 @@
        seed             of all that is random here
        compact          full collections evacuate all they can
        random-kind      choose the kind of collection at random
-       verify           verify the heap before and after each collection
+       verify           verify the heap before and after each collection, and
+                        compare what is marked with an independent walk
        poison           overwrite free and vacated memory
        protect          make blocks inaccessible when they become empty, until
                         they are used again; a number above 1: use new memory
@@ -100,6 +101,8 @@ static void heap_apply_stress(struct gc_heap *heap) {
   heap->space.refuse_blocks_per_mille = heap->stress.refuse_per_mille;
   heap->space.refuse_seed = heap->stress.seed - 42;
   heap->space.quarantine.capacity = heap->stress.quarantine;
+  if (heap->stress.verify)
+    heap_init_walk(heap);
 }
 
 static int heap_wants_huge_pages(struct gc_heap *heap) {

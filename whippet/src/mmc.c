@@ -128,6 +128,7 @@ static int heap_init(struct gc_heap *heap,
 
 static void heap_release(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
+  heap_release_walk(heap);
   if (heap->finalizers)
     gc_free_finalizer_state(heap->finalizers);
   if (heap->pending_ephemerons)

@@ -27,6 +27,7 @@ static int status_after_read(uintptr_t addr) {
   pid_t pid = fork();
   assert_true(pid >= 0);
   if (pid == 0) {
+    /* The test framework has a handler.  */
     signal(SIGSEGV, SIG_DFL);
     _exit(*(volatile uintptr_t *)addr == 0);
   }

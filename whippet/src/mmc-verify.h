@@ -216,6 +216,24 @@ static void heap_verify_blocks(struct gc_heap *heap) {
 #define MMC_EMBEDDER_CHECKS_REFERENTS 0
 #endif
 
+/* What a wrong edge leads to looks like a marked object once it has been traced;
+   but it does not come after the end of another, or has no end.  */
+
+static int verify_is_inside_object(const uint8_t *meta, size_t g) {
+  return g > 0 && !(meta[g - 1] & NOFL_END) &&
+         nofl_object_start(meta, g - 1) >= 0;
+}
+
+static int verify_has_end(const uint8_t *meta, size_t g) {
+  for (size_t i = g; i < NOFL_GRANULES_PER_BLOCK; i++) {
+    if (i > g && (meta[i] & NOFL_STATE_MASK))
+      return 0;
+    if (meta[i] & NOFL_END)
+      return 1;
+  }
+  return 0;
+}
+
 /* What is wrong with a reference to ADDR in the nofl space, or NULL.  */
 static const char *verify_small_referent(struct gc_heap *heap, uintptr_t addr) {
   uint8_t state = *nofl_metadata_byte(addr) & NOFL_STATE_MASK;
@@ -224,12 +242,12 @@ static const char *verify_small_referent(struct gc_heap *heap, uintptr_t addr) {
   struct nofl_block *block = nofl_block_of(addr);
   if (nofl_block_is_empty(block))
     return "edge to free memory";
-  if (state == NOFL_STATE_NONE || addr % NOFL_GRANULE_SIZE) {
-    size_t g = (addr - nofl_block_start(block)) / NOFL_GRANULE_SIZE;
-    return nofl_object_start(nofl_block_metadata(block), g) < 0
-               ? "edge to free memory"
-               : "edge to the middle of an object";
-  }
+  const uint8_t *meta = nofl_block_metadata(block);
+  size_t g = (addr - nofl_block_start(block)) / NOFL_GRANULE_SIZE;
+  if (addr % NOFL_GRANULE_SIZE || verify_is_inside_object(meta, g))
+    return "edge to the middle of an object";
+  if (state == NOFL_STATE_NONE || !verify_has_end(meta, g))
+    return "edge to free memory";
   if (state == NOFL_STATE_FORWARDED)
     return "edge to the old copy of a moved object";
   if (state != heap->space.current_mark)

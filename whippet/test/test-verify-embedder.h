@@ -21,6 +21,7 @@ enum test_fault {
   FAULT_NONE,
   FAULT_UNTRACED_EDGE,     /* of the victim, a box */
   FAULT_SHIFTED_EDGE,      /* by SHIFT, while it is verified */
+  FAULT_WRONG_EDGE,        /* by SHIFT, also while it is traced */
   FAULT_WRONG_SIZE,        /* by SHIFT, while it is verified */
   FAULT_UNTRACED_ROOTS,    /* the precise slots */
   FAULT_FORGOTTEN_ROOTS,   /* after the trace */
@@ -48,7 +49,8 @@ static inline size_t faulty_trace_victim(struct test_box *box,
       visit(gc_edge(&box->edge), heap, data);
     break;
   case FAULT_SHIFTED_EDGE:
-    if (call > 1) {
+  case FAULT_WRONG_EDGE:
+    if (call > 1 || test_faults.fault == FAULT_WRONG_EDGE) {
       edge = (char *)edge + test_faults.shift;
       visit(gc_edge(&edge), heap, data);
     } else {
@@ -73,6 +75,9 @@ GC_EMBEDDER_API inline size_t gc_trace_object(struct gc_ref ref,
   struct test_box *box = gc_ref_heap_object(ref);
   if (visit && box->tag == TEST_TAG(TEST_BOX, TEST_VICTIM_ID))
     return faulty_trace_victim(box, visit, heap, trace_data);
+  /* Free memory.  */
+  if (!box->tag && test_faults.fault == FAULT_WRONG_EDGE)
+    return sizeof(*box);
   return right_trace_object(ref, visit, heap, trace_data);
 }
 

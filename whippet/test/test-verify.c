@@ -39,6 +39,8 @@ build_victim(struct test_heap *t, size_t size) {
                    gc_edge(&((struct test_box *)t->root.ref)->edge),
                    gc_ref((uintptr_t)bytes));
   ((struct test_box *)t->root.ref)->edge = bytes;
+  for (size_t i = 0; i + sizeof(*bytes) + 8 <= size; i += sizeof(uintptr_t))
+    *(uintptr_t *)&bytes->payload[i] = TEST_TAG(TEST_LEAF, 0);
 }
 
 static void __attribute__((noinline)) build_small_victim(struct test_heap *t) {
@@ -196,6 +198,16 @@ static void edges_to_no_object_are_found(void **state) {
                                   "edge to the middle of an object", MAJOR});
   check_case(&(struct fault_case){FAULT_SHIFTED_EDGE, 8, build_small_victim,
                                   "edge to the middle of an object", MAJOR});
+#if !GC_DEBUG
+  /* Else the tracer asserts.  */
+  check_case(&(struct fault_case){FAULT_WRONG_EDGE, 32, build_small_victim,
+                                  "edge to the middle of an object", MAJOR});
+  check_case(&(struct fault_case){FAULT_WRONG_EDGE, 256, build_small_victim,
+                                  "edge to free memory", MAJOR});
+  check_case(&(struct fault_case){FAULT_WRONG_EDGE, 256 * 1024,
+                                  build_small_victim, "edge to free memory",
+                                  MAJOR});
+#endif
   check_case(&(struct fault_case){FAULT_SHIFTED_EDGE, 4096, build_large_victim,
                                   "edge to the middle of a large object",
                                   MAJOR});

@@ -58,6 +58,9 @@
 /* Mark functions of smobs mark what memory of malloc refers to.  */
 #define GC_EMBEDDER_FIXES_REFERENTS 1
 
+/* The heap verifier: whippet-verify.h.  */
+#define GC_EMBEDDER_CHECKS_REFERENTS 1
+
 #include "whippet/api/gc-config.h"
 #include "whippet/api/gc-embedder-api.h"
 #include "whippet/api/gc-ephemeron.h"
@@ -422,5 +425,9 @@ gc_atomic_forward_address (struct gc_atomic_forward *fwd)
 {
   GC_CRASH ();
 }
+
+
+
+#include "libguile/whippet-verify.h"
 
 #endif  /* SCM_WHIPPET_EMBEDDER_H */

@@ -181,6 +181,17 @@ GC_EMBEDDER_API inline void gc_fix_referents(struct gc_ref ref,
                                              struct gc_heap *heap, void *data);
 #endif
 
+/* Optional extension for the heap verifier: does a referent look like an object?
+   If the embedder header defines GC_EMBEDDER_CHECKS_REFERENTS to 1, it also
+   defines this function.  It is called with the world stopped, after the trace,
+   for edges that lead to the start of a live TAGGED object REF; POINTERLESS tells
+   how REF was allocated.  Return NULL if all is well, else a constant string that
+   says what is wrong.  */
+#if defined(GC_EMBEDDER_CHECKS_REFERENTS) && GC_EMBEDDER_CHECKS_REFERENTS
+GC_EMBEDDER_API inline const char *gc_check_referent(struct gc_ref ref,
+                                                     int pointerless);
+#endif
+
 /* A library source need not use, nor an embedder header under construction
    define, all of these.  GCC looks at the state of this option at the end of
    the translation unit, so it is not restored; programs do not include this

@@ -126,4 +126,11 @@ GC_INTERNAL void
 gc_pending_ephemerons_inspect(struct gc_pending_ephemerons *pending,
                               int inspect);
 
+/* The same with the semantics of ephemerons: while F is not null,
+   gc_trace_ephemeron visits the chain link, and calls F (ephemeron, TRACE_DATA) if
+   the ephemeron is alive; it changes nothing.  F decides about the value.  */
+GC_INTERNAL void
+gc_pending_ephemerons_walk(struct gc_pending_ephemerons *pending,
+                           void (*f)(struct gc_ephemeron *e, void *trace_data));
+
 #endif // GC_EPHEMERON_INTERNAL_H

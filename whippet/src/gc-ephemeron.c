@@ -208,6 +208,8 @@ struct gc_pending_ephemerons {
      traces.  */
   int eager;
   int inspecting;
+  /* Not null while a verifier walks, which also sets INSPECTING.  */
+  void (*walker)(struct gc_ephemeron *e, void *trace_data);
   /* Stored with release order after the level is complete.  At least 1.  */
   unsigned level_count;
   struct pending_level levels[PENDING_MAX_LEVELS];
@@ -296,6 +298,13 @@ int gc_pending_ephemerons_eager(const struct gc_pending_ephemerons *p) {
 void gc_pending_ephemerons_inspect(struct gc_pending_ephemerons *p,
                                    int inspect) {
   gc_atomic_store_relaxed(&p->inspecting, inspect);
+}
+
+void gc_pending_ephemerons_walk(struct gc_pending_ephemerons *p,
+                                void (*f)(struct gc_ephemeron *e,
+                                          void *trace_data)) {
+  p->walker = f;
+  gc_pending_ephemerons_inspect(p, f != NULL);
 }
 
 static unsigned pending_wanted_log_2(size_t demand) {
@@ -483,12 +492,17 @@ static void ephemerons_update_dead_links(struct gc_pending_ephemerons *p) {
 }
 
 /* For verifiers.  */
-static void ephemeron_inspect(struct gc_ephemeron *e,
+static void ephemeron_inspect(struct gc_pending_ephemerons *p,
+                              struct gc_ephemeron *e,
                               gc_ephemeron_visitor visit, struct gc_heap *heap,
                               void *trace_data) {
   visit(gc_edge(&e->chain), heap, trace_data);
   if (ephemeron_is_dead(e))
     return;
+  if (p->walker) {
+    p->walker(e, trace_data);
+    return;
+  }
   visit(gc_edge(&e->key), heap, trace_data);
   visit(gc_edge(&e->value), heap, trace_data);
 }
@@ -497,7 +511,7 @@ void gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
                         struct gc_heap *heap, void *trace_data) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   if (GC_UNLIKELY(p->inspecting)) {
-    ephemeron_inspect(e, visit, heap, trace_data);
+    ephemeron_inspect(p, e, visit, heap, trace_data);
     return;
   }
   uint32_t epoch = gc_heap_ephemeron_trace_epoch(heap);

@@ -8,6 +8,7 @@
 #include "mmc-sizing.h"
 #include "mmc-trace.h"
 #include "mmc-verify.h"
+#include "mmc-walk.h"
 
 /* A heap with less live data than this is traced by one thread.  */
 #define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
@@ -315,14 +316,18 @@ static void heap_collect_cycle(struct gc_heap *heap,
   gc_pending_ephemerons_prepare(heap->pending_ephemerons);
   tracer_prepare(&heap->tracer, &heap->space);
 
+  if (GC_UNLIKELY(heap->stress.verify))
+    heap_begin_walk(heap);
   uint64_t start = gc_platform_monotonic_nanoseconds();
   size_t candidates = heap_trace_all(heap, kind, max_survivors);
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
   size_t traced = heap_finish_workers(heap);
   heap->statistics.trace_nsec += trace_nsec;
-  if (GC_UNLIKELY(heap->stress.verify))
+  if (GC_UNLIKELY(heap->stress.verify)) {
     heap_verify_marks(heap);
+    heap_end_walk(heap, kind);
+  }
   size_t freed = large_space_finish_gc(&heap->large, is_minor);
   nofl_space_discharge_large(&heap->space, freed);
   heap->live_large_bytes = large_space_live_bytes(&heap->large);

@@ -26,6 +26,7 @@
 #include "gc-preempt.h"
 #include "gc-stack.h"
 #include "large-object-space.h"
+#include "mmc-walk-log.h"
 #include "nofl-collect.h"
 #include "tracer.h"
 
@@ -75,10 +76,13 @@ _Static_assert(offsetof(struct gc_mutator, allocator.limit) ==
 /* Switches for testing, from the environment variable GC_MMC_STRESS.  */
 struct mmc_stress {
   uint32_t collect_every;    /* at every n-th slow path */
+  uint32_t random_collect;   /* at one in n slow paths */
+  uint32_t seed;             /* of all random switches */
   uint8_t compact;           /* every collection evacuates all it can */
   uint8_t random_kind;       /* explicit and stress kinds at random */
   uint8_t verify;            /* before and after each collection */
   uint8_t poison;            /* overwrite free memory */
+  uint32_t quarantine;       /* emptied blocks made inaccessible */
   uint32_t refuse_per_mille; /* evacuation finds no target block */
   uint32_t stack_limit;      /* items on a trace worker's stack */
   uint32_t delay_usec;       /* at most, at random, when stopping */
@@ -155,6 +159,8 @@ struct gc_heap {
 
   struct mmc_sizing sizing;
   struct mmc_stress stress;
+  struct mmc_walk *walk;     /* stress: the verifier's; else NULL */
+  struct walk_log *walk_log; /* in a trace that it will look at; else NULL */
   struct mmc_preemption preemption;
 
   /* Ageing of free memory; mmc-ticker.h.  */

@@ -4,10 +4,16 @@
 
      GC_MMC_STRESS      comma-separated, each with "=NUMBER" or without for 1:
        collect-every    collect at every n-th slow path of allocation
+       random-collect   collect at one in n slow paths, at random
+       seed             of all that is random here
        compact          full collections evacuate all they can
        random-kind      choose the kind of collection at random
-       verify           verify the heap before and after each collection
+       verify           verify the heap before and after each collection, and
+                        compare what is marked with an independent walk
        poison           overwrite free and vacated memory
+       protect          make blocks inaccessible when they become empty, until
+                        they are used again; a number above 1: use new memory
+                        as long as there are fewer such blocks
        refuse           per mille of evacuation's requests for a target block
                         that are refused
        mark-stack       at most so many items on a tracing thread's stack
@@ -33,6 +39,10 @@ static int stress_set(struct mmc_stress *stress, const char *name,
 #define STRESS_IS(str) (length == strlen(str) && !strncmp(name, str, length))
   if (STRESS_IS("collect-every"))
     stress->collect_every = value;
+  else if (STRESS_IS("random-collect"))
+    stress->random_collect = value;
+  else if (STRESS_IS("seed"))
+    stress->seed = value;
   else if (STRESS_IS("compact"))
     stress->compact = value != 0;
   else if (STRESS_IS("random-kind"))
@@ -41,6 +51,8 @@ static int stress_set(struct mmc_stress *stress, const char *name,
     stress->verify = value != 0;
   else if (STRESS_IS("poison"))
     stress->poison = value != 0;
+  else if (STRESS_IS("protect"))
+    stress->quarantine = value == 1 ? NOFL_QUARANTINE_DEFAULT : value;
   else if (STRESS_IS("refuse"))
     stress->refuse_per_mille = value > 1000 ? 1000 : value;
   else if (STRESS_IS("mark-stack"))
@@ -73,12 +85,13 @@ static void stress_parse(struct mmc_stress *stress, const char *str) {
 }
 
 static void heap_init_stress(struct gc_heap *heap) {
+  heap->stress.seed = 42;
   stress_parse(&heap->stress, getenv("GC_MMC_STRESS"));
   const char *prefetch = getenv("GC_MMC_PREFETCH");
   if (prefetch && !strcmp(prefetch, "0"))
     heap->tracer.prefetch = 0;
   tracer_limit_stacks(&heap->tracer, heap->stress.stack_limit);
-  heap->random_state = 42;
+  heap->random_state = heap->stress.seed;
 }
 
 /* After nofl_space_init.  */
@@ -86,6 +99,10 @@ static void heap_apply_stress(struct gc_heap *heap) {
   heap->space.poison = heap->stress.poison;
   heap->large.poison = heap->stress.poison;
   heap->space.refuse_blocks_per_mille = heap->stress.refuse_per_mille;
+  heap->space.refuse_seed = heap->stress.seed - 42;
+  heap->space.quarantine.capacity = heap->stress.quarantine;
+  if (heap->stress.verify)
+    heap_init_walk(heap);
 }
 
 static int heap_wants_huge_pages(struct gc_heap *heap) {

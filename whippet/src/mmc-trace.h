@@ -131,8 +131,11 @@ static void GC_NEVER_INLINE trace_visit_foreign(struct trace_worker *worker,
     trace_evacuate(worker, edge, addr);
   else if (large_space_contains(&heap->large, addr))
     trace_mark_large(worker, addr);
-  else if (gc_extern_space_visit(heap->extern_space, gc_ref(addr)))
+  else if (gc_extern_space_visit(heap->extern_space, gc_ref(addr))) {
+    if (GC_UNLIKELY(heap->walk_log != NULL))
+      walk_log_extern(heap->walk_log, addr);
     trace_push(worker, addr | TRACE_EXTERN);
+  }
 }
 
 /* Mark the object at ADDR in the nofl space where it is.  While nothing moves,
@@ -325,12 +328,18 @@ static inline void trace_ambiguous_word(struct trace_worker *worker,
   struct gc_heap *heap = worker->heap;
   if (nofl_space_contains(&heap->space, word)) {
     uintptr_t addr = nofl_resolve_conservative(&heap->space, word, interior);
-    if (addr)
-      trace_mark_nofl(worker, addr);
+    if (!addr)
+      return;
+    if (GC_UNLIKELY(worker->log != NULL))
+      walk_set_add(&worker->log->ambiguous, addr);
+    trace_mark_nofl(worker, addr);
   } else if (large_space_contains(&heap->large, word)) {
     uintptr_t addr = trace_resolve_large(heap, word, interior);
-    if (addr)
-      trace_mark_large(worker, addr);
+    if (!addr)
+      return;
+    if (GC_UNLIKELY(worker->log != NULL))
+      walk_set_add(&worker->log->ambiguous, addr);
+    trace_mark_large(worker, addr);
   }
 }
 
@@ -369,17 +378,18 @@ static MMC_NO_SANITIZE void trace_ambiguous_range(struct trace_worker *worker,
   }
 }
 
-static void trace_interior_range(uintptr_t lo, uintptr_t hi,
-                                 struct gc_heap *heap, void *data) {
-  (void)heap;
-  trace_ambiguous_range(data, lo, hi, 1);
-}
-
 static void trace_ambiguous_root(uintptr_t lo, uintptr_t hi,
                                  int possibly_interior, struct gc_heap *heap,
                                  void *data) {
-  (void)heap;
-  trace_ambiguous_range(data, lo, hi, possibly_interior);
+  struct trace_worker *worker = data;
+  worker->log = heap->walk_log;
+  trace_ambiguous_range(worker, lo, hi, possibly_interior);
+  worker->log = NULL;
+}
+
+static void trace_interior_range(uintptr_t lo, uintptr_t hi,
+                                 struct gc_heap *heap, void *data) {
+  trace_ambiguous_root(lo, hi, 1, heap, data);
 }
 
 static void trace_pinned_root(struct gc_ref ref, struct gc_heap *heap,

@@ -128,6 +128,7 @@ static int heap_init(struct gc_heap *heap,
 
 static void heap_release(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
+  heap_release_walk(heap);
   if (heap->finalizers)
     gc_free_finalizer_state(heap->finalizers);
   if (heap->pending_ephemerons)
@@ -566,8 +567,15 @@ static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
 
 static void GC_NEVER_INLINE mutator_stress(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
-  uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
-  if (n % heap->stress.collect_every == 0)
+  const struct mmc_stress *stress = &heap->stress;
+  int wanted = 0;
+  if (stress->collect_every) {
+    uint32_t n = gc_atomic_fetch_add_relaxed(&heap->stress_counter, 1u) + 1;
+    wanted = n % stress->collect_every == 0;
+  }
+  if (stress->random_collect)
+    wanted |= heap_random(heap) % stress->random_collect == 0;
+  if (wanted)
     gc_collect(mut, GC_COLLECTION_ANY);
 }
 
@@ -579,7 +587,7 @@ void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
   struct gc_heap *heap = mut->heap;
   if (GC_UNLIKELY(heap_should_stop(heap)))
     mutator_park(mut);
-  if (GC_UNLIKELY(heap->stress.collect_every))
+  if (GC_UNLIKELY(heap->stress.collect_every | heap->stress.random_collect))
     mutator_stress(mut);
   void *ret = bytes <= NOFL_LARGE_THRESHOLD
                   ? mutator_allocate_small(mut, bytes, kind)

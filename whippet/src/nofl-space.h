@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* The nofl space: slabs, block lists and the memory budget.
 
-   Blocks that hold no object wait on the `empty` or `paged_out` list, which
-   the space's lock protects.  Blocks that survived a collection wait on
+   Blocks that hold no object wait on the `empty` or `paged_out` list, or in the
+   quarantine of nofl-protect.h; the space's lock protects these.  Blocks that survived a collection wait on
    `to_sweep`, a lock-free stack that mutators only pop from while they run and
    only the collector pushes to, in a pause: no ABA.  Every other block is
    found through its slab; its `place` says what it is.
@@ -24,6 +24,7 @@
 #include "gc-platform.h"
 #include "gc-reservation.h"
 #include "nofl-layout.h"
+#include "nofl-protect.h"
 
 /* Can objects move in this configuration?  */
 #define NOFL_MOVES (!GC_CONSERVATIVE_TRACE)
@@ -53,6 +54,7 @@ struct nofl_space {
   /* Protected by the lock.  */
   struct nofl_list empty;
   struct nofl_list paged_out;
+  struct nofl_quarantine quarantine; /* stress */
   struct nofl_list partly_full[NOFL_CLASS_COUNT];
   size_t budget_bytes;              /* for blocks in use and large objects */
   size_t large_bytes;               /* charged by large objects */
@@ -249,8 +251,19 @@ static inline void nofl_block_make_clean(struct nofl_block *block) {
   }
 }
 
-/* Take an empty block for an allocator of CLASS, or NULL.  Blocks whose memory
-   is still resident come first.  */
+/* Blocks whose memory is still resident come first.  With the lock held.  */
+static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
+  struct nofl_block *block = nofl_list_pop(&space->empty);
+  if (!block)
+    block = nofl_list_pop(&space->paged_out);
+  if (!block && nofl_quarantine_is_full(&space->quarantine))
+    block = nofl_quarantine_remove(&space->quarantine);
+  if (!block && nofl_space_add_slab(space))
+    block = nofl_list_pop(&space->paged_out);
+  return block ? block : nofl_quarantine_remove(&space->quarantine);
+}
+
+/* Take an empty block for an allocator of CLASS, or NULL.  */
 static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
                                                 enum nofl_class class,
                                                 int use_reserve) {
@@ -259,11 +272,7 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
   struct nofl_block *block = NULL;
   nofl_space_lock(space);
   if (nofl_space_budget_allows(space, NOFL_BLOCK_SIZE, use_reserve)) {
-    block = nofl_list_pop(&space->empty);
-    if (!block)
-      block = nofl_list_pop(&space->paged_out);
-    if (!block && nofl_space_add_slab(space))
-      block = nofl_list_pop(&space->paged_out);
+    block = nofl_space_find_empty(space);
     if (block) {
       space->used_blocks++;
       /* The place is read by conservative resolution in other threads: they
@@ -294,6 +303,10 @@ static inline void nofl_block_poison(struct nofl_space *space,
 /* BLOCK holds no live object any more.  In a pause.  */
 static inline void nofl_space_release_block(struct nofl_space *space,
                                             struct nofl_block *block) {
+  GC_ASSERT(space->used_blocks);
+  space->used_blocks--;
+  if (GC_UNLIKELY(nofl_quarantine_add(&space->quarantine, block)))
+    return;
   block->place = NOFL_PLACE_EMPTY;
   block->flags = NOFL_BLOCK_DIRTY_METADATA;
   block->class = NOFL_CLASS_ORDINARY;
@@ -302,8 +315,6 @@ static inline void nofl_space_release_block(struct nofl_space *space,
   block->next = NULL;
   nofl_block_poison(space, block);
   nofl_list_push(&space->empty, block);
-  GC_ASSERT(space->used_blocks);
-  space->used_blocks--;
 }
 
 static struct nofl_block *nofl_space_take_partly_full(struct nofl_space *space,

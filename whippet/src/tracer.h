@@ -98,6 +98,9 @@ struct trace_worker {
 
   struct nofl_allocator target;
 
+  /* Stress: while an ambiguous root is traced, where to note its referents.  */
+  struct walk_log *log;
+
   /* Statistics of this collection.  */
   size_t objects_traced, bytes_traced;
   size_t objects_moved, granules_moved;

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fluids.h"
 #include "threads.h"
 
 #include "gc-whippet.h"
@@ -114,6 +115,14 @@ scm_i_gc_trace_thread_roots (struct gc_mutator_roots *roots,
   struct stack_visit v = { visit, heap, data };
 
   visit ((uintptr_t) thread, (uintptr_t) (thread + 1), 0, heap, data);
+  /* Blocks that only the thread refers to, and that are not traced
+     themselves.  */
+  if (thread->dynamic_state)
+    visit ((uintptr_t) thread->dynamic_state,
+           (uintptr_t) (thread->dynamic_state + 1), 0, heap, data);
+  if (thread->dynstack.base)
+    visit ((uintptr_t) thread->dynstack.base,
+           (uintptr_t) thread->dynstack.limit, 0, heap, data);
   scm_i_vm_visit_stack (&thread->vm, visit_stack_range, &v);
 }
 

@@ -256,6 +256,21 @@ scm_i_gc_realloc_pointerless (void *mem, size_t old_size, size_t new_size)
   return ret;
 }
 
+void *
+scm_i_gc_malloc_record (size_t size, size_t n_refs)
+{
+  return scm_i_gc_alloc_record (SCM_I_CURRENT_THREAD, size, n_refs);
+}
+
+void *
+scm_i_gc_alloc_pinned_record (scm_thread *thread, size_t bytes, size_t n_refs)
+{
+  void *ret = scm_i_gc_alloc_record (thread, bytes, n_refs);
+
+  scm_i_gc_pin (SCM_PACK_POINTER (ret));
+  return ret;
+}
+
 int
 scm_i_gc_is_heap_pointer (void *obj)
 {

@@ -95,6 +95,9 @@ SCM_INTERNAL void scm_i_gc_trace_image_roots (struct gc_heap_roots *roots,
                                               void *data);
 SCM_INTERNAL void scm_i_gc_bad_object (scm_t_bits *words);
 
+/* See smob.c.  */
+SCM_INTERNAL uint8_t scm_i_smob_layouts[];
+
 /* The same as in numbers.h.  */
 #define SCM_I_GC_TC16_REAL (scm_tc7_number + 2 * 256L)
 #define SCM_I_GC_TC16_COMPLEX (scm_tc7_number + 3 * 256L)
@@ -102,6 +105,8 @@ SCM_INTERNAL void scm_i_gc_bad_object (scm_t_bits *words);
 
 /* Indices in a vtable of the slots that tell the layout of its
    instances; the same as in struct.h.  */
+#define SCM_I_GC_VTABLE_FLAGS 1
+#define SCM_I_GC_VTABLE_FLAG_VTABLE 2
 #define SCM_I_GC_VTABLE_SIZE 5
 #define SCM_I_GC_VTABLE_UNBOXED 6
 
@@ -164,11 +169,28 @@ scm_i_gc_trace_fields (scm_t_bits *words, size_t n_words, size_t begin,
   return n_words * sizeof (scm_t_bits);
 }
 
+/* Visit those of the boxed fields from FIRST on, 32 at most, that UNBOXED has
+   no bit for.  */
+static inline void
+scm_i_gc_visit_boxed_fields (scm_t_bits *words, size_t first, size_t n_fields,
+                             uint32_t unboxed, scm_t_gc_visitor visit,
+                             struct gc_heap *heap, void *visit_data)
+{
+  size_t end = n_fields - first < 32 ? n_fields : first + 32;
+
+  if (!unboxed)
+    scm_i_gc_visit_words (words, 1 + first, 1 + end, visit, heap, visit_data);
+  else
+    for (size_t i = first; i < end; i++)
+      if (!(unboxed & (1U << (i % 32U))))
+        visit (gc_edge (&words[1 + i]), heap, visit_data);
+}
+
 static inline size_t
 scm_i_gc_trace_struct (scm_t_bits *words, scm_t_gc_visitor visit,
                        struct gc_heap *heap, void *visit_data)
 {
-  /* Vtables have unboxed fields, so they never move.  */
+  /* Vtables never move.  */
   scm_t_bits *vtable = (scm_t_bits *) (words[0] - scm_tc3_struct);
   size_t n_fields = vtable[1 + SCM_I_GC_VTABLE_SIZE];
   const uint32_t *unboxed =
@@ -179,9 +201,17 @@ scm_i_gc_trace_struct (scm_t_bits *words, scm_t_gc_visitor visit,
       struct gc_ref vtable_ref = gc_ref ((uintptr_t) vtable);
       visit (gc_edge (&vtable_ref), heap, visit_data);
 
-      for (size_t i = 0; i < n_fields; i++)
-        if (!(unboxed[i / 32U] & (1U << (i % 32U))))
-          visit (gc_edge (&words[1 + i]), heap, visit_data);
+      for (size_t i = 0; i < n_fields; i += 32)
+        scm_i_gc_visit_boxed_fields (words, i, n_fields, unboxed[i / 32U],
+                                     visit, heap, visit_data);
+
+      /* The only unboxed field of a vtable that refers to an object, a block
+         of bits.  */
+      if (SCM_UNLIKELY (vtable[1 + SCM_I_GC_VTABLE_FLAGS]
+                        & SCM_I_GC_VTABLE_FLAG_VTABLE)
+          && n_fields > SCM_I_GC_VTABLE_UNBOXED)
+        visit (gc_edge (&words[1 + SCM_I_GC_VTABLE_UNBOXED]), heap,
+               visit_data);
     }
   return (1 + n_fields) * sizeof (scm_t_bits);
 }
@@ -234,6 +264,12 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
     case scm_tc7_values:
       return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
 
+    case scm_tc7_bytevector:
+      /* The bytes of one that is traced are elsewhere; without parent, in a
+         block of their own if in the heap.  */
+      return words[3] == SCM_UNPACK (SCM_BOOL_F)
+        ? FIELDS (4, 2, 3) : FIELDS (4, 3, 4);
+
     case scm_tc7_array:
       return FIELDS (3 + 3 * (tag >> 17), 1, 2);
 
@@ -242,6 +278,20 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
     case scm_tc7_syntax:
       return FIELDS (5, 1, 5);
+
+    case scm_tc7_port:
+      return FIELDS (4, 1, 4);
+
+    case scm_tc7_smob:
+      {
+        uint8_t layout = scm_i_smob_layouts[(tag >> 8) & 0xff];
+
+        if (visit)
+          for (size_t i = 1; layout >> (3 + i); i++)
+            if (layout & (8 << i))
+              visit (gc_edge (&words[i]), heap, visit_data);
+        return (layout & 15) * sizeof (scm_t_bits);
+      }
 
     case scm_tc7_number:
       switch (tag & 0xffff)
@@ -273,6 +323,9 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
     case 0x6d:                  /* scm_tc7_gc_weak_buckets */
       return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
+
+    case 0x6f:                  /* scm_tc7_gc_record */
+      return FIELDS (tag >> 32, 1, 1 + ((tag >> 8) & 0xffffff));
     }
 #undef FIELDS
 

@@ -52,6 +52,22 @@
 
 
 
+/* First words of objects of BYTES bytes that a function traces, with
+   pointers into themselves: they are pinned.  */
+#define scm_tc7_gc_special      0x7f /* enum << 8 | words << 16 */
+
+enum scm_i_gc_special
+  {
+    SCM_I_GC_SPECIAL_VM_CONT,   /* struct scm_vm_cont, and a stack */
+    SCM_I_GC_SPECIAL_DYNSTACK   /* captured scm_t_dynstack, and its words */
+  };
+
+#define SCM_I_GC_SPECIAL_TAG(special, bytes)                            \
+  (scm_tc7_gc_special | ((scm_t_bits) (special) << 8)                   \
+   | ((scm_t_bits) (bytes) / sizeof (scm_t_bits) << 16))
+
+
+
 /* Allocation by kind.
 
    Memory is aligned to 16 bytes and all zero.  Sizes are in bytes and

@@ -81,6 +81,14 @@ SCM_INTERNAL void scm_i_gc_fix_smob_referents (void *marker,
                                                scm_t_gc_fixer fix,
                                                struct gc_heap *heap,
                                                void *fix_data);
+SCM_INTERNAL void scm_i_gc_trace_special (scm_t_bits *words,
+                                          scm_t_gc_visitor visit,
+                                          struct gc_heap *heap,
+                                          void *visit_data);
+SCM_INTERNAL void scm_i_gc_fix_special_referents (scm_t_bits *words,
+                                                  scm_t_gc_fixer fix,
+                                                  struct gc_heap *heap,
+                                                  void *fix_data);
 SCM_INTERNAL void scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
                                             scm_t_gc_visitor visit,
                                             struct gc_heap *heap,
@@ -326,6 +334,11 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
     case 0x6f:                  /* scm_tc7_gc_record */
       return FIELDS (tag >> 32, 1, 1 + ((tag >> 8) & 0xffffff));
+
+    case 0x7f:                  /* scm_tc7_gc_special */
+      if (visit)
+        scm_i_gc_trace_special (words, visit, heap, visit_data);
+      return (tag >> 16) * sizeof (scm_t_bits);
     }
 #undef FIELDS
 
@@ -365,7 +378,8 @@ gc_trace_object_slice (struct gc_ref ref, size_t offset, size_t limit,
 }
 
 /* A smob of a type with a mark function is traced conservatively, and
-   refers to its marker.  */
+   refers to its marker.  Likewise, a captured stack is referred to by an
+   object that is traced conservatively.  */
 static inline void
 gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
                   struct gc_heap *heap, void *fix_data)
@@ -374,6 +388,8 @@ gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
 
   if (words[0] == 0x67)         /* scm_tc7_gc_smob_marker */
     scm_i_gc_fix_smob_referents (words, fix, heap, fix_data);
+  else if ((words[0] & 0x7f) == 0x7f) /* scm_tc7_gc_special */
+    scm_i_gc_fix_special_referents (words, fix, heap, fix_data);
 }
 
 

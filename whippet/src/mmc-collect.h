@@ -116,13 +116,28 @@ static void fix_referent_of_embedder(struct gc_ref ref, struct gc_heap *heap,
 }
 #endif
 
+#if MMC_EMBEDDER_FIXES_REFERENTS
+/* A large object, which never moves, may have referents to fix as well.  */
+static uintptr_t resolve_large_precise(struct gc_heap *heap, uintptr_t word) {
+  if (!large_space_contains(&heap->large, word))
+    return 0;
+  uintptr_t target = trace_resolve_large(heap, word, 0);
+  if (!target || large_object_trace_kind(&heap->large, gc_ref(target)) !=
+                     NOFL_KIND_PRECISE)
+    return 0;
+  return target;
+}
+#endif
+
 static void fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo,
                                 uintptr_t hi) {
   for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
-    uintptr_t target = fix_ambiguous_word(heap, *(uintptr_t *)addr);
+    uintptr_t word = *(uintptr_t *)addr;
+    uintptr_t target = fix_ambiguous_word(heap, word);
     (void)target;
 #if MMC_EMBEDDER_FIXES_REFERENTS
-    if (target && nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
+    if (target ? nofl_object_trace_kind(target) == NOFL_KIND_PRECISE
+               : (target = resolve_large_precise(heap, word)) != 0)
       gc_fix_referents(gc_ref(target), fix_referent_of_embedder, heap, NULL);
 #endif
   }

@@ -124,8 +124,16 @@ scm_i_gc_alloc_record (scm_thread *thread, size_t bytes, size_t n_refs)
 /* The same for the current thread.  */
 SCM_INTERNAL void *scm_i_gc_malloc_record (size_t bytes, size_t n_refs);
 
-/* One that never moves: it has a mutex or the like, or memory that the
-   collector does not know of refers to it.  */
+/* An object that is traced by what its first word says, and never
+   moves.  */
+static inline void *
+scm_i_gc_alloc_pinned (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_TAGGED_PINNED);
+}
+
+/* A record that never moves: it has a mutex or the like, or memory that
+   the collector does not know of refers to it.  */
 SCM_INTERNAL void *scm_i_gc_alloc_pinned_record (scm_thread *thread,
                                                  size_t bytes,
                                                  size_t n_refs);
@@ -438,6 +446,8 @@ struct scm_gc_statistics
   uint64_t allocated;           /* since the start, bytes */
   uint64_t allocated_since_gc;
   uint64_t bytes_evacuated;     /* since the start */
+  uint64_t blocks_chosen;       /* to be emptied, since the start */
+  uint64_t blocks_emptied;      /* of these */
   size_t heap_size, live_size, free_size, fragmentation;
 };
 

@@ -191,7 +191,6 @@ scm_i_gc_trace_special (scm_t_bits *words, scm_t_gc_visitor visit,
     {
     case SCM_I_GC_SPECIAL_VM_CONT:
       cont = (struct scm_vm_cont *) words;
-      visit (gc_edge (&cont->cont), heap, visit_data);
       visit (gc_edge (&cont->dynstack), heap, visit_data);
       scm_i_vm_cont_visit (cont, visit_words, visit_ambiguous_words, &v);
       return;
@@ -209,12 +208,18 @@ scm_i_gc_fix_special_referents (scm_t_bits *words, scm_t_gc_fixer fix,
                                 struct gc_heap *heap, void *fix_data)
 {
   struct special_visit v = { NULL, fix, heap, fix_data };
-  struct scm_vm_cont *cont = (struct scm_vm_cont *) words;
 
-  if (((words[0] >> 8) & 0xff) != SCM_I_GC_SPECIAL_VM_CONT)
-    return;
-  scm_i_vm_cont_visit (cont, ignore_words, fix_words, &v);
-  scm_i_dynstack_visit (cont->dynstack, ignore_words, fix_words, &v);
+  switch ((words[0] >> 8) & 0xff)
+    {
+    case SCM_I_GC_SPECIAL_VM_CONT:
+      scm_i_vm_cont_visit ((struct scm_vm_cont *) words, ignore_words,
+                           fix_words, &v);
+      return;
+    case SCM_I_GC_SPECIAL_DYNSTACK:
+      scm_i_dynstack_visit ((scm_t_dynstack *) words, ignore_words,
+                            fix_words, &v);
+      return;
+    }
 }
 
 

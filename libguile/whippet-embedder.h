@@ -377,9 +377,9 @@ gc_trace_object_slice (struct gc_ref ref, size_t offset, size_t limit,
   return gc_trace_object (ref, offset ? NULL : visit, heap, visit_data);
 }
 
-/* A smob of a type with a mark function is traced conservatively, and
-   refers to its marker.  Likewise, a captured stack is referred to by an
-   object that is traced conservatively.  */
+/* Called for objects that never move, and what ambiguous words refer to.  A
+   smob of a type with a mark function is traced conservatively, and refers
+   to its marker.  */
 static inline void
 gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
                   struct gc_heap *heap, void *fix_data)

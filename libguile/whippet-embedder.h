@@ -34,10 +34,13 @@
      0                         not yet initialised: treated as a pair, both
                                of whose fields are null
 
-   Only objects of the kinds TAGGED get here.  Smobs, ports, foreign
-   pointers, structs with unboxed fields and all raw blocks are allocated
-   by other kinds (see SCM_I_GC_MALLOC_FOR_TAG in gc.h); a reference to
-   the first word of one of them is an edge like any other.  */
+   Only objects of the kinds TAGGED get here.  Allocated conservatively,
+   because what their words are is not known, are: smobs of types without
+   layout (smob.c), ports of types of extensions (ports.c), pointer objects
+   with an address in the heap (foreign.c), structs other than vtables with
+   unboxed fields (struct.c), captured C stacks (continuations.c), threads
+   (threads.c), entries of C hooks, and what scm_gc_malloc returns.  A
+   reference to the first word of one of them is an edge like any other.  */
 
 #include "libguile/scm.h"
 

@@ -2,9 +2,9 @@
 /* The nofl space: slabs, block lists and the memory budget.
 
    Blocks that hold no object wait on the `empty` or `paged_out` list, or in the
-   quarantine of nofl-protect.h; the space's lock protects these.  Blocks that survived a collection wait on
-   `to_sweep`, a lock-free stack that mutators only pop from while they run and
-   only the collector pushes to, in a pause: no ABA.  Every other block is
+   quarantine of nofl-protect.h; the space's lock protects these.  Blocks that
+   survived a collection wait on `to_sweep`, a lock-free stack that mutators only
+   pop from while they run and only the collector pushes to, in a pause: no ABA.  Every other block is
    found through its slab; its `place` says what it is.
 
    Budget.  The bytes that blocks in use and large objects may occupy are one

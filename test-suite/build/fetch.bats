@@ -214,12 +214,19 @@ EOF
 
 @test "killed half-way: the next run recovers" {
   make_repository "$(real_source)"
-  fetch source > /dev/null 2>&1 3>&- & pid=$!
-  # As soon as it holds the lock it is at work.
-  until [ -e "$GUILE_WHIPPET_CACHE/lock-source" ]; do
-    kill -0 "$pid"; sleep 0.2
-  done
-  kill -KILL "$pid"
+  # It stops for good between the download and the end.
+  mkdir "$BATS_TEST_TMPDIR/stuck"
+  mkfifo "$BATS_TEST_TMPDIR/reached"
+  cat > "$BATS_TEST_TMPDIR/stuck/sync" <<EOF
+#!/bin/sh
+echo reached > "$BATS_TEST_TMPDIR/reached"
+exec sleep 1000
+EOF
+  chmod +x "$BATS_TEST_TMPDIR/stuck/sync"
+  PATH=$BATS_TEST_TMPDIR/stuck:$PATH \
+    setsid "$root/build-aux/fetch" source > /dev/null 2>&1 3>&- & pid=$!
+  [ "$(timeout 60 cat "$BATS_TEST_TMPDIR/reached")" = reached ]
+  kill -KILL -- "-$pid"
   wait "$pid" || true
   run --separate-stderr fetch source
   succeeds

@@ -25,6 +25,7 @@
 #endif
 
 #include "boolean.h"
+#include "dynwind.h"
 #include "threads.h"
 
 #include "gc-whippet.h"
@@ -178,10 +179,59 @@ sort_finalizers (struct gc_finalizer *list, size_t n)
                            sort_finalizers (rest, n - n / 2));
 }
 
-static struct gc_finalizer *
-next_finalizer (scm_thread *thread)
+/* Finalizers that are running, on the stacks of their threads.  An object's
+   finalizers run one after the other, although several threads may run
+   finalizers: else an older one could overtake a newer one.  Protected by
+   the lock.  */
+struct running_finalizer
 {
-  struct gc_finalizer *ret, *fired = NULL, *f;
+  scm_thread *thread;
+  void *obj;
+  struct running_finalizer *next;
+};
+
+static struct running_finalizer *running_finalizers;
+
+static int
+runs_elsewhere (void *obj, scm_thread *thread)
+{
+  for (struct running_finalizer *r = running_finalizers; r; r = r->next)
+    if (r->obj == obj && r->thread != thread)
+      return 1;
+  return 0;
+}
+
+static void
+finalizer_done (void *data)
+{
+  struct running_finalizer **loc = &running_finalizers;
+
+  scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
+  while (*loc != data)
+    loc = &(*loc)->next;
+  *loc = (*loc)->next;
+  scm_i_pthread_mutex_unlock (&scm_i_gc_finalizers_lock);
+}
+
+void
+scm_i_gc_finalizers_in_child (void)
+{
+  struct running_finalizer **loc = &running_finalizers;
+
+  while (*loc)
+    if ((*loc)->thread == SCM_I_CURRENT_THREAD)
+      loc = &(*loc)->next;
+    else
+      *loc = (*loc)->next;
+}
+
+/* Take the newest finalizer that may run on THREAD off the list, and fill in
+   RUNNING.  What is passed over is for the thread that runs another
+   finalizer of the same object: it asks again when that is done.  */
+static struct gc_finalizer *
+next_finalizer (scm_thread *thread, struct running_finalizer *running)
+{
+  struct gc_finalizer *ret, **loc, *fired = NULL, *f;
   size_t n = 0;
 
   scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
@@ -197,11 +247,20 @@ next_finalizer (scm_thread *thread)
       finalizers_to_run = merge_finalizers (sort_finalizers (fired, n),
                                             finalizers_to_run);
     }
-  ret = finalizers_to_run;
+  loc = &finalizers_to_run;
+  while (*loc
+         && runs_elsewhere (gc_ref_heap_object (gc_finalizer_object (*loc)),
+                            thread))
+    loc = next_to_run (*loc);
+  ret = *loc;
   if (ret)
     {
-      finalizers_to_run = *next_to_run (ret);
+      *loc = *next_to_run (ret);
       *next_to_run (ret) = NULL;
+      running->thread = thread;
+      running->obj = gc_ref_heap_object (gc_finalizer_object (ret));
+      running->next = running_finalizers;
+      running_finalizers = running;
     }
   scm_i_pthread_mutex_unlock (&scm_i_gc_finalizers_lock);
   return ret;
@@ -211,6 +270,7 @@ int
 scm_i_gc_run_finalizers (void)
 {
   scm_thread *thread = SCM_I_CURRENT_THREAD;
+  struct running_finalizer running;
   struct gc_finalizer *f;
   int count = 0;
 
@@ -218,14 +278,17 @@ scm_i_gc_run_finalizers (void)
     for (int i = 0; i < n_callbacks; i++)
       callbacks[i] ();
 
-  while ((f = next_finalizer (thread)))
+  while ((f = next_finalizer (thread, &running)))
     {
       void *data = (void *) gc_ref_value (gc_finalizer_closure (f));
 
       if (data == (void *) SCM_UNPACK (SCM_BOOL_F))
         data = NULL;
-      ((struct finalizer *) f)->proc
-        (gc_ref_heap_object (gc_finalizer_object (f)), data);
+      scm_dynwind_begin (0);
+      scm_dynwind_unwind_handler (finalizer_done, &running,
+                                  SCM_F_WIND_EXPLICITLY);
+      ((struct finalizer *) f)->proc (running.obj, data);
+      scm_dynwind_end ();
       count++;
     }
   return count;

@@ -325,6 +325,13 @@ unlock_after_fork (void)
 }
 
 static void
+unlock_in_child (void)
+{
+  scm_i_gc_finalizers_in_child ();
+  unlock_after_fork ();
+}
+
+static void
 before_fork (void)
 {
   spin_lock (&mutator_records_lock);
@@ -364,7 +371,7 @@ scm_i_gc_init_threads (struct scm_gc_stack_base *base, struct gc_heap **heap,
   if (!gc_init (options, stack_addr_for_base (base), heap, &current_mutator,
                 listener, NULL))
     return 0;
-  pthread_atfork (lock_before_fork, unlock_after_fork, unlock_after_fork);
+  pthread_atfork (lock_before_fork, unlock_after_fork, unlock_in_child);
   dl_iterate_phdr (register_text, (void *) &scm_i_gc_init);
   gc_heap_enable_preemption (*heap, 0, 0, may_park, NULL);
   return 1;

@@ -42,6 +42,10 @@ SCM_INTERNAL int scm_i_gc_init_threads (struct scm_gc_stack_base *base,
 SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_roots_lock;
 SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_finalizers_lock;
 
+/* Forget the finalizers that other threads were running.  With the lock
+   held, in the child.  */
+SCM_INTERNAL void scm_i_gc_finalizers_in_child (void);
+
 /* Event handlers.  */
 SCM_INTERNAL void scm_i_gc_on_waiting_for_stop (void *data);
 SCM_INTERNAL void *scm_i_gc_on_mutator_added (void *data);

@@ -212,7 +212,11 @@ scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
   void *ret;
 
   scm_i_gc_maybe_after_collection (thread);
-  ret = gc_allocate_slow (thread->mutator, bytes, kind);
+  if (kind == GC_ALLOCATION_TAGGED_POINTERLESS
+      || kind == GC_ALLOCATION_UNTAGGED_POINTERLESS)
+    ret = gc_allocate_uncleared_slow (thread->mutator, bytes, kind);
+  else
+    ret = gc_allocate_slow (thread->mutator, bytes, kind);
   if (__atomic_load_n (&scm_i_gc_after_collection_pending, __ATOMIC_RELAXED))
     __atomic_fetch_or (&thread->poll, SCM_I_POLL_STOP, __ATOMIC_RELAXED);
   return ret;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* Inline allocation.
 
-   Objects are aligned to the granule and all their bytes are zero.  Only the
-   mutator's own thread allocates, while active.  */
+   Objects are aligned to the granule and all their bytes are zero, but for what
+   gc_allocate_uncleared says.  Only the mutator's own thread allocates, while
+   active.  */
 #ifndef GC_ALLOCATE_H
 #define GC_ALLOCATE_H
 
@@ -12,6 +13,12 @@
    The result is NULL only if the allocation-failure handler returned NULL.  */
 GC_API_ void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
                                enum gc_allocation_kind kind) GC_NEVER_INLINE;
+
+/* The same for a pointerless KIND and without the promise of zeros: of a large
+   object, only the first granule need be zero.  An extension of the API.  */
+GC_API_ void *
+gc_allocate_uncleared_slow(struct gc_mutator *mut, size_t bytes,
+                           enum gc_allocation_kind kind) GC_NEVER_INLINE;
 
 /* Record OBJ, of SIZE bytes (a multiple of the granule) and of KIND, in the
    allocation table.  The granules belong to this thread, and the stores need
@@ -141,6 +148,20 @@ static inline void *gc_allocate(struct gc_mutator *mut, size_t bytes,
   if (GC_LIKELY(obj != NULL))
     return obj;
   return gc_allocate_slow(mut, bytes, kind);
+}
+
+/* Like gc_allocate, for an object of pointerless KIND that the caller fills at
+   once: of a large one, only the first granule need be zero.  An extension of
+   the API.  */
+static inline void *
+gc_allocate_uncleared(struct gc_mutator *mut, size_t bytes,
+                      enum gc_allocation_kind kind) GC_ALWAYS_INLINE;
+static inline void *gc_allocate_uncleared(struct gc_mutator *mut, size_t bytes,
+                                          enum gc_allocation_kind kind) {
+  void *obj = gc_allocate_fast(mut, bytes, kind);
+  if (GC_LIKELY(obj != NULL))
+    return obj;
+  return gc_allocate_uncleared_slow(mut, bytes, kind);
 }
 
 #endif /* GC_ALLOCATE_H */

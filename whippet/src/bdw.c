@@ -190,6 +190,11 @@ void *gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
   return obj;
 }
 
+void *gc_allocate_uncleared_slow(struct gc_mutator *mut, size_t bytes,
+                                 enum gc_allocation_kind kind) {
+  return gc_allocate_slow(mut, bytes, kind);
+}
+
 static void *allocate_of_kind(struct gc_mutator *mut, size_t bytes, int kind) {
   void *obj = GC_generic_malloc(bytes, kind);
   if (GC_UNLIKELY(!obj)) {

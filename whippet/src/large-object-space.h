@@ -17,6 +17,7 @@
 #include "gc-edge.h"
 #include "gc-ref.h"
 #include "large-runs.h"
+#include "mmc-attrs.h"
 
 /* Dirty memory for an object of at least this size is discarded instead of
    cleared: the program may not touch all of it soon.  */
@@ -86,11 +87,12 @@ static inline uint32_t large_carve(struct large_space *space, uint32_t idx,
   return obj;
 }
 
-/* Memory for an object of BYTES, all zero, young, of TRACE_KIND (bits of the
-   nofl metadata); or NULL.  The caller accounts for it.  Active mutator, no
-   safepoint.  */
+/* Memory for an object of BYTES, young, of TRACE_KIND (bits of the nofl
+   metadata); or NULL.  It is all zero if CLEAR, else only its first granule.
+   The caller accounts for it.  Active mutator, no safepoint.  */
 static inline void *large_space_allocate(struct large_space *space,
-                                         size_t bytes, uint8_t trace_kind) {
+                                         size_t bytes, uint8_t trace_kind,
+                                         int clear) {
   GC_ASSERT(bytes && !(trace_kind & ~LARGE_KIND_MASK));
   size_t size = large_space_size_in_bytes(space, bytes);
   if (size > space->limit - space->origin)
@@ -108,7 +110,9 @@ static inline void *large_space_allocate(struct large_space *space,
     return NULL;
   void *mem = (void *)large_page_address(space, idx);
   /* Not under the lock: nobody else knows the object yet.  */
-  if (dirty && size >= LARGE_DISCARD_THRESHOLD)
+  if (dirty && !clear)
+    memset(mem, 0, gc_allocator_small_granule_size());
+  else if (dirty && size >= LARGE_DISCARD_THRESHOLD)
     gc_platform_discard(mem, size);
   else if (dirty)
     memset(mem, 0, size);

@@ -34,13 +34,14 @@ struct mmc_request {
   size_t granules;                  /* ... of this size */
   size_t large_bytes;               /* large: needs so many */
   uint8_t large_kind;
+  uint8_t large_clear; /* all zero, or only the first granule? */
   int use_reserve;
   uint8_t satisfied;
   void *large_object;
 };
 
-static void *heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
-                                     uint8_t kind, int use_reserve);
+static void *heap_try_allocate_large(struct gc_heap *heap,
+                                     const struct mmc_request *request);
 
 static void heap_finish_allocators(struct gc_heap *heap) {
   for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
@@ -282,13 +283,18 @@ static void heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
   stats->fragmentation_bytes = used > small_live ? used - small_live : 0;
 }
 
+/* Bytes of the large object that is wanted; 0 if there can be no such object.  */
+static inline size_t request_expected_bytes(const struct mmc_request *request) {
+  return request && request->large_bytes < SIZE_MAX / 4 ? request->large_bytes
+                                                        : 0;
+}
+
 static void heap_satisfy_request(struct gc_heap *heap,
                                  struct mmc_request *request) {
   if (!request)
     return;
   if (request->large_bytes) {
-    request->large_object = heap_try_allocate_large(
-        heap, request->large_bytes, request->large_kind, request->use_reserve);
+    request->large_object = heap_try_allocate_large(heap, request);
     request->satisfied = request->large_object != NULL;
   } else {
     request->satisfied =
@@ -383,11 +389,17 @@ static void heap_collect_stopped(struct gc_heap *heap,
   }
   space->evacuation_credit = 0;
   heap->counter_at_last_gc = heap_allocation_counter(heap);
-  heap_apply_sizing_policy(heap);
+  size_t before = heap->heap_size;
+  size_t expected = request_expected_bytes(request);
+  heap_apply_sizing_policy(heap, expected);
   space->collecting = 0;
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   heap_satisfy_request(heap, request);
+  if (expected && !request->satisfied) {
+    heap_resize(heap, before);
+    heap_apply_sizing_policy(heap, 0);
+  }
   gc_notify_finalizers(heap->finalizers, heap);
 }
 

@@ -169,11 +169,14 @@ static size_t heap_least_size(struct gc_heap *heap) {
   return bytes;
 }
 
-/* At the end of a collection, world stopped; or by the ticker.  */
-static void heap_apply_sizing_policy(struct gc_heap *heap) {
+/* At the end of a collection, world stopped; or by the ticker.  EXPECTED: bytes
+   of the large object that the collection is for.  They count as live: else the
+   heap would be sized without it, and the request, which then finds no room,
+   cause a second collection.  */
+static void heap_apply_sizing_policy(struct gc_heap *heap, size_t expected) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
-  size_t size = heap_policy_size(heap, heap->live_bytes);
+  size_t size = heap_policy_size(heap, heap->live_bytes + expected);
   size_t least = heap_least_size(heap);
   heap->shrink_blocked = size < least - least / 4;
   if (size < heap->heap_size && size < least)

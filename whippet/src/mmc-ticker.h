@@ -26,7 +26,7 @@ static int heap_tick(struct gc_heap *heap, uint64_t *counter) {
   *counter = now;
   if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE) {
     heap_update_rates(heap, gc_platform_monotonic_nanoseconds(), 0, 0);
-    heap_apply_sizing_policy(heap);
+    heap_apply_sizing_policy(heap, 0);
   }
   heap_unlock(heap);
   return resident || quarantined || active;

@@ -387,13 +387,15 @@ void gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
 
 /* Allocation.  */
 
-static void *heap_try_allocate_large(struct gc_heap *heap, size_t bytes,
-                                     uint8_t kind, int use_reserve) {
+static void *heap_try_allocate_large(struct gc_heap *heap,
+                                     const struct mmc_request *request) {
+  size_t bytes = request->large_bytes;
   size_t charge = large_space_size_in_bytes(&heap->large, bytes);
   if (charge < bytes ||
-      !nofl_space_charge_large(&heap->space, charge, use_reserve))
+      !nofl_space_charge_large(&heap->space, charge, request->use_reserve))
     return NULL;
-  void *ret = large_space_allocate(&heap->large, bytes, kind);
+  void *ret = large_space_allocate(&heap->large, bytes, request->large_kind,
+                                   request->large_clear);
   if (!ret) {
     nofl_space_discharge_large(&heap->space, charge);
     return NULL;
@@ -440,14 +442,26 @@ static int heap_grow_by_policy(struct gc_heap *heap,
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   size_t before = heap->heap_size;
-  size_t live = heap->live_bytes;
-  if (request->large_bytes < SIZE_MAX / 4)
-    live += request->large_bytes;
+  size_t live = heap->live_bytes + request_expected_bytes(request);
   size_t target = heap_limit_size(heap, heap_policy_size(heap, live));
   if (target <= before)
     return 0;
   heap_resize(heap, target);
   return 1;
+}
+
+/* Growth that does not satisfy the request is taken back: else a request beyond
+   all bounds would leave a heap that never collects.  */
+static int heap_satisfy_by_growth(struct gc_heap *heap,
+                                  struct mmc_request *request,
+                                  int (*grow)(struct gc_heap *heap,
+                                              struct mmc_request *request)) {
+  size_t before = heap->heap_size;
+  if (!grow(heap, request))
+    return 0;
+  if (!heap_try_request(heap, request))
+    heap_resize(heap, before);
+  return request->satisfied;
 }
 
 enum escalation {
@@ -484,21 +498,22 @@ static void mutator_escalate(struct gc_mutator *mut,
     return;
   switch (level) {
   case ESCALATE_GROW_BY_POLICY:
-  case ESCALATE_GROW: {
-    /* Growth that does not satisfy the request is taken back: else a request
-       beyond all bounds would leave a heap that never collects.  */
-    size_t before = heap->heap_size;
-    int grown = level == ESCALATE_GROW ? heap_grow_for_request(heap, request)
-                                       : heap_grow_by_policy(heap, request);
-    if (grown && !heap_try_request(heap, request))
-      heap_resize(heap, before);
+    heap_satisfy_by_growth(heap, request, heap_grow_by_policy);
     break;
-  }
+  case ESCALATE_GROW:
+    heap_satisfy_by_growth(heap, request, heap_grow_for_request);
+    break;
   case ESCALATE_COLLECT:
+    if (!heap_is_inhibited(heap))
+      heap_collect(heap, mut, kind, request);
+    break;
   case ESCALATE_COMPACT:
-    if (heap_is_inhibited(heap))
+    /* A dense heap would gain nothing.  */
+    if (!heap_is_sparse(heap) &&
+        heap_satisfy_by_growth(heap, request, heap_grow_for_request))
       break;
-    heap_collect(heap, mut, kind, request);
+    if (!heap_is_inhibited(heap))
+      heap_collect(heap, mut, kind, request);
     break;
   case ESCALATE_USE_RESERVE:
     request->use_reserve = 1;
@@ -554,10 +569,11 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
 }
 
 static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
-                                    enum gc_allocation_kind kind) {
+                                    enum gc_allocation_kind kind, int clear) {
   uint8_t trace_kind =
       gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
-  struct mmc_request request = {.large_bytes = bytes, .large_kind = trace_kind};
+  struct mmc_request request = {
+      .large_bytes = bytes, .large_kind = trace_kind, .large_clear = clear};
   /* No collection makes room for what the address range cannot hold.  */
   struct gc_reservation *res = &mut->heap->reservation;
   if (bytes > res->limit - res->base || !mutator_satisfy(mut, &request))
@@ -579,8 +595,8 @@ static void GC_NEVER_INLINE mutator_stress(struct gc_mutator *mut) {
     gc_collect(mut, GC_COLLECTION_ANY);
 }
 
-void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
-                                       enum gc_allocation_kind kind) {
+static inline void *mutator_allocate(struct gc_mutator *mut, size_t bytes,
+                                     enum gc_allocation_kind kind, int clear) {
   GC_ASSERT(bytes);
   GC_ASSERT(mut->status == MUTATOR_RUNNING);
   mutator_enter_library(mut);
@@ -591,11 +607,24 @@ void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
     mutator_stress(mut);
   void *ret = bytes <= NOFL_LARGE_THRESHOLD
                   ? mutator_allocate_small(mut, bytes, kind)
-                  : mutator_allocate_large(mut, bytes, kind);
+                  : mutator_allocate_large(mut, bytes, kind, clear);
   mutator_leave_library(mut);
   if (GC_UNLIKELY(!ret))
     return heap->allocation_failure(heap, bytes);
   return ret;
+}
+
+void *GC_NEVER_INLINE gc_allocate_slow(struct gc_mutator *mut, size_t bytes,
+                                       enum gc_allocation_kind kind) {
+  return mutator_allocate(mut, bytes, kind, 1);
+}
+
+void *GC_NEVER_INLINE gc_allocate_uncleared_slow(struct gc_mutator *mut,
+                                                 size_t bytes,
+                                                 enum gc_allocation_kind kind) {
+  GC_ASSERT(kind == GC_ALLOCATION_TAGGED_POINTERLESS ||
+            kind == GC_ALLOCATION_UNTAGGED_POINTERLESS);
+  return mutator_allocate(mut, bytes, kind, 0);
 }
 
 uint64_t gc_allocation_counter(struct gc_heap *heap) {

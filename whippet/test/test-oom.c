@@ -176,6 +176,52 @@ static void growable_heap_grows_for_large_requests(void **state) {
   test_heap_finish(t);
 }
 
+/* A large request is reckoned with when the heap is sized after the collection
+   that it causes; it does not need a second one, nor a compaction.  */
+static void a_large_request_collects_once(void **state) {
+  (void)state;
+  static const char *const policies[] = {"growable", "adaptive"};
+  for (int p = 0; p < 2; p++) {
+    char options[64];
+    snprintf(options, sizeof(options), "heap-size-policy=%s,heap-size=2m",
+             policies[p]);
+    struct test_heap *t = test_heap_make(options, NULL);
+    test_make_table(t->mut, &t->root, 1000);
+    struct gc_heap_statistics *stats = &t->heap->statistics;
+    for (int round = 0; round < 5; round++) {
+      for (size_t size = 1 << 20; size <= (size_t)32 << 20; size *= 2) {
+        uint64_t before = t->heap->started[GC_COLLECTION_ANY];
+        assert_non_null(test_make_bytes(t->mut, size));
+        assert_in_range(t->heap->started[GC_COLLECTION_ANY] - before, 0, 1);
+      }
+    }
+    assert_int_equal(stats->collections_compacting, 0);
+    test_check_table(&t->root);
+    test_heap_finish(t);
+  }
+}
+
+static void uncleared_objects(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  static const size_t sizes[] = {1, 16, 100, 8192, 8193, 100000, 3000000};
+  for (int round = 0; round < 50; round++)
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+      char *p = gc_allocate_uncleared(t->mut, sizes[i],
+                                      GC_ALLOCATION_UNTAGGED_POINTERLESS);
+      assert_non_null(p);
+      for (size_t j = 0; j < 16 && j < sizes[i]; j++)
+        assert_int_equal(p[j], 0);
+      memset(p, 0x55, sizes[i]);
+      /* Others stay clear.  */
+      char *clear =
+          gc_allocate(t->mut, sizes[i], GC_ALLOCATION_UNTAGGED_POINTERLESS);
+      for (size_t j = 0; j < sizes[i]; j++)
+        assert_int_equal(clear[j], 0);
+    }
+  test_heap_finish(t);
+}
+
 static void tiny_heaps_are_usable(void **state) {
   (void)state;
   static const char *const sizes[] = {"1", "64k", "256k", "300k", "1m"};
@@ -222,6 +268,8 @@ int main(void) {
       cmocka_unit_test(no_false_exhaustion_after_explicit_collection),
       cmocka_unit_test(maximum_heap_size_is_enforced),
       cmocka_unit_test(growable_heap_grows_for_large_requests),
+      cmocka_unit_test(a_large_request_collects_once),
+      cmocka_unit_test(uncleared_objects),
       cmocka_unit_test(tiny_heaps_are_usable),
       cmocka_unit_test(growable_policy_never_loops),
   };

@@ -20,7 +20,7 @@
        delay            microseconds, at most, of random delay when stopping
      GC_MMC_PREFETCH    0: trace without prefetching
      GC_MMC_HUGE_PAGES  0 or 1: never or always ask for huge pages; without,
-                        for heaps of at least 64 MiB
+                        for slabs added to heaps of at least 16 MiB
 
    An unknown or malformed switch is reported on stderr and ignored.  */
 
@@ -105,11 +105,12 @@ static void heap_apply_stress(struct gc_heap *heap) {
     heap_init_walk(heap);
 }
 
-static int heap_wants_huge_pages(struct gc_heap *heap) {
+/* The size of heaps from which they ask for huge pages.  */
+static size_t heap_huge_pages_from(void) {
   const char *huge = getenv("GC_MMC_HUGE_PAGES");
   if (huge)
-    return strcmp(huge, "0") != 0;
-  return heap->heap_size >= MMC_HUGE_PAGE_HEAP_SIZE;
+    return strcmp(huge, "0") == 0 ? SIZE_MAX : 0;
+  return MMC_HUGE_PAGE_HEAP_SIZE;
 }
 
 #endif // MMC_STRESS_H

@@ -97,7 +97,7 @@ static int heap_init_spaces(struct gc_heap *heap,
   heap->heap_size = size;
   if (!nofl_space_init(&heap->space, &heap->reservation, 1))
     return 0;
-  heap->space.huge_pages = heap_wants_huge_pages(heap);
+  heap->space.huge_pages_from = heap_huge_pages_from();
   heap_set_size(heap, size);
   return large_space_init(&heap->large, &heap->reservation);
 }

@@ -45,7 +45,8 @@ struct nofl_space {
   uint8_t evacuating;
   uint8_t collecting;
   uint8_t poison; /* stress: overwrite free memory */
-  uint8_t huge_pages;
+  /* New slabs ask for huge pages if the heap is this large.  */
+  size_t huge_pages_from;
 
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
   struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
@@ -170,7 +171,7 @@ static int nofl_space_add_slab(struct nofl_space *space) {
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);
-  if (space->huge_pages)
+  if (space->budget_bytes >= space->huge_pages_from)
     gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, 1);
   for (size_t i = NOFL_BLOCKS_PER_SLAB - 1; i >= NOFL_META_BLOCKS_PER_SLAB;
        i--) {

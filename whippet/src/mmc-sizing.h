@@ -109,7 +109,7 @@ static double heap_adaptive_target(struct gc_heap *heap, double live) {
       clamp(sizing->allocation_rate / sizing->trace_rate, 1.0 / 64, 64);
   double extra = sizing->expansiveness * sqrt(live) *
                  sqrt(sizing->double_threshold / 2 * ratio);
-  double target = clamp(live + extra, live * 1.1, live * 4);
+  double target = clamp(live + extra, live * 1.1, live * 5);
   double least = live + MMC_ADAPTIVE_MIN_EXTRA;
   return target < least ? least : target;
 }

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gc.h"
 #include "pairs.h"
@@ -173,10 +174,19 @@ make_options (void)
 
 /* Start.  */
 
+/* A thread that is starting has nothing yet with which to raise an
+   exception.  Its dynamic stack is what it gets last.  */
+static int
+is_starting (scm_thread *thread)
+{
+  return !thread || !thread->dynstack.base;
+}
+
 static void *
 allocation_failed (struct gc_heap *heap, size_t size)
 {
-  scm_i_gc_out_of_memory (size);
+  if (!is_starting (SCM_I_CURRENT_THREAD))
+    scm_i_gc_out_of_memory (size);
   return NULL;
 }
 
@@ -201,6 +211,30 @@ scm_i_gc_init (struct scm_gc_stack_base *base)
 
 /* Allocation.  */
 
+/* THREAD, which is starting, finds no memory.  Another thread that is just
+   filling the heap will get an exception, and let go of what it has.  So
+   wait for that, some seconds.  */
+static void *
+wait_for_memory (scm_thread *thread, size_t bytes,
+                 enum gc_allocation_kind kind)
+{
+  void *ret = NULL;
+
+  for (int i = 0; !ret && i < 18; i++)
+    {
+      gc_deactivate (thread->mutator);
+      usleep (i < 9 ? 1000 << i : 500000);
+      gc_reactivate (thread->mutator);
+      ret = gc_allocate_slow (thread->mutator, bytes, kind);
+    }
+  if (!ret)
+    {
+      fprintf (stderr, "guile: out of memory at the start of a thread\n");
+      abort ();
+    }
+  return ret;
+}
+
 /* What follows from a collection must not happen between the allocation
    of an object and its initialisation: it makes system calls, in which the
    thread may be stopped, and may itself allocate.  Hence it is left to the
@@ -217,6 +251,8 @@ scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
     ret = gc_allocate_uncleared_slow (thread->mutator, bytes, kind);
   else
     ret = gc_allocate_slow (thread->mutator, bytes, kind);
+  if (SCM_UNLIKELY (!ret))
+    ret = wait_for_memory (thread, bytes, kind);
   if (__atomic_load_n (&scm_i_gc_after_collection_pending, __ATOMIC_RELAXED))
     __atomic_fetch_or (&thread->poll, SCM_I_POLL_STOP, __ATOMIC_RELAXED);
   return ret;

@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Which headers these are.  */
 static SCM
@@ -644,6 +645,58 @@ threads (SCM n, SCM thunk)
 
 
 
+/* A thread that enters Guile while the heap is full.  */
+
+static void *hoard;
+
+/* Does not return.  */
+static SCM
+fill_heap (void)
+{
+  while (1)
+    {
+      void **block = scm_gc_malloc (512, "gc-extension");
+      *block = hoard;
+      hoard = block;
+    }
+}
+
+static void *
+enter_guile (void *data)
+{
+  return scm_is_pair (scm_cons (SCM_BOOL_T, SCM_EOL)) ? data : NULL;
+}
+
+static void *
+newcomer_start (void *data)
+{
+  return scm_with_guile (enter_guile, data);
+}
+
+static void *
+run_newcomer (void *data)
+{
+  pthread_t thread;
+  void *ret;
+
+  if (pthread_create (&thread, NULL, newcomer_start, data))
+    abort ();
+  usleep (100000);
+  hoard = NULL;
+  pthread_join (thread, &ret);
+  return ret;
+}
+
+static SCM
+newcomer (void)
+{
+  int data;
+
+  return scm_from_bool (scm_without_guile (run_newcomer, &data) == &data);
+}
+
+
+
 /* A port whose data are here.  */
 
 static scm_t_port_type *counting_port_type;
@@ -754,6 +807,8 @@ init_gc_extension (void)
   DEFINE ("bignums", 1, 0, 0, bignums);
   DEFINE ("wound", 1, 0, 0, wound);
   DEFINE ("threads", 2, 0, 0, threads);
+  DEFINE ("fill-heap", 0, 0, 0, fill_heap);
+  DEFINE ("newcomer", 0, 0, 0, newcomer);
   DEFINE ("make-counting-port", 0, 0, 0, make_counting_port);
   DEFINE ("counting-port-written", 1, 0, 0, counting_port_written);
   DEFINE ("gc-hook-counts", 0, 0, 0, gc_hook_counts);

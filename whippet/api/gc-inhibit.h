@@ -8,9 +8,11 @@
 struct gc_heap;
 
 /* Forbid collections in HEAP, until gc_heap_allow_collection has been called as
-   often.  Meanwhile gc_collect returns at once, and allocation that finds the
-   heap full grows it, whatever the policy, up to the maximum heap size; if that
-   does not suffice, the allocation failure handler is called.  Any thread.  */
+   often.  A collection that another thread has begun is over when this returns.
+   Meanwhile gc_collect returns at once, and allocation that finds the heap full
+   grows it, whatever the policy, up to the maximum heap size; if that does not
+   suffice, the allocation failure handler is called.  Any thread, but not from an
+   event listener.  */
 GC_API_ void gc_heap_inhibit_collection(struct gc_heap *heap);
 GC_API_ void gc_heap_allow_collection(struct gc_heap *heap);
 

@@ -240,19 +240,27 @@ void gc_heap_set_extern_space(struct gc_heap *heap,
   heap->extern_space = space;
 }
 
-void gc_heap_respect_limits(struct gc_heap *heap) {
+/* Take heap->lock, or release it, in any thread.  */
+static void heap_lock_in_any_thread(struct gc_heap *heap) {
   struct gc_mutator *mut = current_mutator;
-  int running = mut && mut->heap == heap && mut->status == MUTATOR_RUNNING;
   if (mut)
     mutator_enter_library(mut);
-  if (running)
+  if (mut && mut->heap == heap && mut->status == MUTATOR_RUNNING)
     mutator_lock_heap(mut);
   else
     pthread_mutex_lock(&heap->lock);
-  heap_respect_limits(heap);
+}
+
+static void heap_unlock_in_any_thread(struct gc_heap *heap) {
   heap_unlock(heap);
-  if (mut)
-    mutator_leave_library(mut);
+  if (current_mutator)
+    mutator_leave_library(current_mutator);
+}
+
+void gc_heap_respect_limits(struct gc_heap *heap) {
+  heap_lock_in_any_thread(heap);
+  heap_respect_limits(heap);
+  heap_unlock_in_any_thread(heap);
 }
 
 /* Stopping.  */
@@ -353,8 +361,11 @@ static int mutator_begin_collection(struct gc_mutator *mut,
   return 0;
 }
 
+/* A collection holds the lock: one that has begun is over afterwards.  */
 void gc_heap_inhibit_collection(struct gc_heap *heap) {
+  heap_lock_in_any_thread(heap);
   gc_atomic_fetch_add_relaxed(&heap->inhibited, 1u);
+  heap_unlock_in_any_thread(heap);
 }
 
 void gc_heap_allow_collection(struct gc_heap *heap) {
@@ -379,7 +390,8 @@ void gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
   if (satisfying == GC_COLLECTION_COMPACTING && !NOFL_MOVES)
     satisfying = GC_COLLECTION_MAJOR;
   if (mutator_begin_collection(mut, satisfying)) {
-    heap_collect(mut->heap, mut, requested, NULL);
+    if (!heap_is_inhibited(mut->heap))
+      heap_collect(mut->heap, mut, requested, NULL);
     mutator_end_collection(mut);
   }
   mutator_leave_library(mut);

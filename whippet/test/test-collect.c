@@ -114,6 +114,68 @@ static void shared_collections_are_of_the_right_kind(void **state) {
   test_heap_finish(t);
 }
 
+/* From the moment when collections are forbidden there is none, although another
+   thread asks for them all the time.  */
+
+struct nagger {
+  struct gc_heap *heap;
+  int ready, stop;
+};
+
+static void *nag(struct gc_stack_addr base, void *data) {
+  struct nagger *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  __atomic_store_n(&self->ready, 1, __ATOMIC_RELEASE);
+  while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
+    gc_collect(mut, GC_COLLECTION_ANY);
+    gc_safepoint(mut);
+  }
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *nagging_thread(void *data) {
+  return gc_call_with_stack_addr(nag, data);
+}
+
+static void *join_nagger(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_join(*(pthread_t *)data, NULL);
+  return NULL;
+}
+
+static void inhibition_begins_at_once(void **state) {
+  (void)state;
+  enum { PERIODS = 2000 };
+  struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", NULL);
+  struct nagger nagger = {t->heap, 0, 0};
+  pthread_t thread;
+  unsigned begun = 0;
+  assert_int_equal(0, pthread_create(&thread, NULL, nagging_thread, &nagger));
+  while (!__atomic_load_n(&nagger.ready, __ATOMIC_ACQUIRE))
+    sched_yield();
+  uint64_t first = t->heap->epoch;
+  for (int i = 0; i < PERIODS; i++) {
+    gc_heap_inhibit_collection(t->heap);
+    uint64_t epoch = t->heap->epoch;
+    for (int j = 0; j < 20; j++) {
+      gc_safepoint(t->mut);
+      test_make_box(t->mut, j);
+      if (j % 10 == 0)
+        sched_yield();
+    }
+    begun += t->heap->epoch != epoch;
+    gc_heap_allow_collection(t->heap);
+    for (int j = 0; j < 20; j++)
+      gc_safepoint(t->mut);
+  }
+  __atomic_store_n(&nagger.stop, 1, __ATOMIC_RELEASE);
+  gc_deactivate_for_call(t->mut, join_nagger, &thread);
+  assert_int_equal(begun, 0);
+  assert_true(t->heap->epoch > first);
+  test_heap_finish(t);
+}
+
 /* A chain of ephemerons, each keyed by the value of the one before, longer than
    any stack could hold, dies and lives as one.  */
 static void long_ephemeron_chain(void **state) {
@@ -373,6 +435,7 @@ int main(void) {
       cmocka_unit_test(requests_are_honoured),
       cmocka_unit_test(minor_request_is_safe_without_generations),
       cmocka_unit_test(shared_collections_are_of_the_right_kind),
+      cmocka_unit_test(inhibition_begins_at_once),
       cmocka_unit_test(long_ephemeron_chain),
       cmocka_unit_test(finalizer_priorities),
       cmocka_unit_test(mark_stack_overflow),

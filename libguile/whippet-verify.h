@@ -112,6 +112,7 @@ gc_check_referent (struct gc_ref ref, int pointerless)
     case scm_tc7_bitvector:
     case scm_tc7_smob:
     case scm_tc7_port:
+    case 0x6f:                  /* scm_tc7_gc_record */
       return NULL;
     }
   return (tag & 7) == scm_tc3_unused ? "no object" : "object of an unused type";

@@ -11,6 +11,7 @@ static inline enum gc_inline_allocator_kind
 gc_inline_allocator_kind(enum gc_allocation_kind kind) {
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+  case GC_ALLOCATION_TAGGED_PINNED:
   case GC_ALLOCATION_UNTAGGED_CONSERVATIVE:
     return GC_INLINE_ALLOCATOR_FREELIST;
   case GC_ALLOCATION_TAGGED_POINTERLESS:

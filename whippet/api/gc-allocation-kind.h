@@ -16,7 +16,11 @@ enum gc_allocation_kind {
   GC_ALLOCATION_UNTAGGED_CONSERVATIVE,
 
   /* Holds no references.  Never moves.  */
-  GC_ALLOCATION_UNTAGGED_POINTERLESS
+  GC_ALLOCATION_UNTAGGED_POINTERLESS,
+
+  /* As TAGGED, but never moves.  Unlike an object that is pinned later, it does
+     not take up room among objects that move.  */
+  GC_ALLOCATION_TAGGED_PINNED
 };
 
 #endif /* GC_ALLOCATION_KIND_H */

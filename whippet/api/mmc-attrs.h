@@ -10,9 +10,12 @@
 
 static inline enum gc_inline_allocator_kind
 gc_inline_allocator_kind(enum gc_allocation_kind kind) {
-  /* When tracing is precise, conservatively traced objects live apart, and are
-     not allocated inline.  */
-  if (kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE && !GC_CONSERVATIVE_TRACE)
+  /* Where objects move, those that never do live apart, and are not allocated
+     inline.  */
+  if ((kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE ||
+       kind == GC_ALLOCATION_UNTAGGED_POINTERLESS ||
+       kind == GC_ALLOCATION_TAGGED_PINNED) &&
+      !GC_CONSERVATIVE_TRACE)
     return GC_INLINE_ALLOCATOR_NONE;
   return GC_INLINE_ALLOCATOR_BUMP_POINTER;
 }
@@ -50,6 +53,7 @@ static inline uint8_t
 gc_allocator_alloc_table_begin_pattern(enum gc_allocation_kind kind) {
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+  case GC_ALLOCATION_TAGGED_PINNED:
     return 1;
   case GC_ALLOCATION_TAGGED_POINTERLESS:
     return 1 + 8;

@@ -38,6 +38,8 @@ static void check_attributes(void) {
       gc_allocator_alloc_table_end_pattern() != NOFL_END ||
       gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED) !=
           (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
+      gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED_PINNED) !=
+          (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
       gc_allocator_alloc_table_begin_pattern(
           GC_ALLOCATION_TAGGED_POINTERLESS) !=
           (NOFL_STATE_YOUNG | NOFL_KIND_NONE) ||
@@ -544,9 +546,14 @@ static int mutator_satisfy(struct gc_mutator *mut,
   return 0;
 }
 
+/* Blocks of class "ambiguous" are never evacuated: what never moves lives in
+   them, so that one such object does not keep a block of others from being
+   emptied.  What is allocated there as tagged is traced like elsewhere.  */
 static struct nofl_allocator *mutator_allocator(struct gc_mutator *mut,
                                                 enum gc_allocation_kind kind) {
-  if (NOFL_MOVES && kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
+  if (NOFL_MOVES && (kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE ||
+                     kind == GC_ALLOCATION_UNTAGGED_POINTERLESS ||
+                     kind == GC_ALLOCATION_TAGGED_PINNED))
     return &mut->ambiguous_allocator;
   return &mut->allocator;
 }

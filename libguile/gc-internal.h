@@ -59,7 +59,7 @@
 enum scm_i_gc_special
   {
     SCM_I_GC_SPECIAL_VM_CONT,   /* struct scm_vm_cont, and a stack */
-    SCM_I_GC_SPECIAL_DYNSTACK   /* captured scm_t_dynstack, and its words */
+    SCM_I_GC_SPECIAL_DYNSTACK   /* struct scm_i_captured_dynstack */
   };
 
 #define SCM_I_GC_SPECIAL_TAG(special, bytes)                            \

@@ -174,6 +174,12 @@ fix_words (uintptr_t start, uintptr_t end, void *data)
     v->fix (gc_ref (*(uintptr_t *) start), v->heap, v->data);
 }
 
+static scm_t_dynstack *
+captured_dynstack (scm_t_bits *words)
+{
+  return &((struct scm_i_captured_dynstack *) words)->dynstack;
+}
+
 static void
 ignore_words (uintptr_t start, uintptr_t end, void *data)
 {
@@ -190,11 +196,16 @@ scm_i_gc_trace_special (scm_t_bits *words, scm_t_gc_visitor visit,
     {
     case SCM_I_GC_SPECIAL_VM_CONT:
       cont = (struct scm_vm_cont *) words;
-      visit (gc_edge (&cont->dynstack), heap, visit_data);
+      if (cont->dynstack)
+        {
+          struct gc_ref ref
+            = gc_ref ((uintptr_t) scm_i_captured_dynstack (cont->dynstack));
+          visit (gc_edge (&ref), heap, visit_data);
+        }
       scm_i_vm_cont_visit (cont, visit_words, visit_ambiguous_words, &v);
       return;
     case SCM_I_GC_SPECIAL_DYNSTACK:
-      scm_i_dynstack_visit ((scm_t_dynstack *) words, visit_words,
+      scm_i_dynstack_visit (captured_dynstack (words), visit_words,
                             visit_ambiguous_words, &v);
       return;
     default:
@@ -215,7 +226,7 @@ scm_i_gc_fix_special_referents (scm_t_bits *words, scm_t_gc_fixer fix,
                            fix_words, &v);
       return;
     case SCM_I_GC_SPECIAL_DYNSTACK:
-      scm_i_dynstack_visit ((scm_t_dynstack *) words, ignore_words,
+      scm_i_dynstack_visit (captured_dynstack (words), ignore_words,
                             fix_words, &v);
       return;
     }

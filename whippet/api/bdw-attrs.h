@@ -37,6 +37,11 @@ static inline size_t gc_allocator_allocation_limit_offset(void) {
   GC_CRASH();
 }
 
+static inline size_t gc_allocator_kind_offset(enum gc_allocation_kind kind) {
+  (void)kind;
+  GC_CRASH();
+}
+
 static inline size_t
 gc_allocator_freelist_offset(size_t size, enum gc_allocation_kind kind) {
   (void)kind;

@@ -551,11 +551,7 @@ static int mutator_satisfy(struct gc_mutator *mut,
    emptied.  What is allocated there as tagged is traced like elsewhere.  */
 static struct nofl_allocator *mutator_allocator(struct gc_mutator *mut,
                                                 enum gc_allocation_kind kind) {
-  if (NOFL_MOVES && (kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE ||
-                     kind == GC_ALLOCATION_UNTAGGED_POINTERLESS ||
-                     kind == GC_ALLOCATION_TAGGED_PINNED))
-    return &mut->ambiguous_allocator;
-  return &mut->allocator;
+  return mmc_lives_apart(kind) ? &mut->ambiguous_allocator : &mut->allocator;
 }
 
 static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,

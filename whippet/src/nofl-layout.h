@@ -89,8 +89,9 @@ enum nofl_metadata {
   NOFL_LOGGED_MASK = 192
 };
 
-/* What the objects of a block are.  Objects that are traced conservatively
-   in a heap that otherwise moves live in blocks of their own.  */
+/* What the objects of a block are.  In a heap in which objects move, those that
+   never do, and what is traced conservatively is among them, live in blocks of
+   their own.  */
 enum nofl_class { NOFL_CLASS_ORDINARY, NOFL_CLASS_AMBIGUOUS, NOFL_CLASS_COUNT };
 
 /* Where a block is; a block is in exactly one place.  */

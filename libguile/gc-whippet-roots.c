@@ -250,7 +250,8 @@ static __thread struct
 void *
 scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob)
 {
-  scm_t_bits *ret = scm_i_gc_alloc_tagged (thread, 2 * sizeof (scm_t_bits));
+  /* Pinned objects are traced by their tags in all configurations.  */
+  scm_t_bits *ret = scm_i_gc_alloc_pinned (thread, 2 * sizeof (scm_t_bits));
 
   ret[1] = SCM_UNPACK (smob);
   ret[0] = scm_tc7_gc_smob_marker;

@@ -65,6 +65,7 @@ static inline uint8_t
 gc_allocator_alloc_table_begin_pattern(enum gc_allocation_kind kind) {
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+    return GC_CONSERVATIVE_TRACE ? 1 + 16 : 1;
   case GC_ALLOCATION_TAGGED_PINNED:
     return 1;
   case GC_ALLOCATION_TAGGED_POINTERLESS:

@@ -124,7 +124,9 @@ static void fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo,
     uintptr_t target = fix_ambiguous_word(heap, *(uintptr_t *)addr);
     (void)target;
 #if MMC_EMBEDDER_FIXES_REFERENTS
-    if (target && nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
+    /* Those that never move are visited themselves.  */
+    if (target && nofl_block_of(target)->class == NOFL_CLASS_ORDINARY &&
+        nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
       gc_fix_referents(gc_ref(target), fix_referent_of_embedder, heap, NULL);
 #endif
   }

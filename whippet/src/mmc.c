@@ -37,7 +37,9 @@ static void check_attributes(void) {
       gc_allocator_alloc_table_alignment() != NOFL_SLAB_SIZE ||
       gc_allocator_alloc_table_end_pattern() != NOFL_END ||
       gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED) !=
-          (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
+          (NOFL_STATE_YOUNG |
+           (GC_CONSERVATIVE_TRACE ? NOFL_KIND_PINNED_OR_CONSERVATIVE
+                                  : NOFL_KIND_PRECISE)) ||
       gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED_PINNED) !=
           (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
       gc_allocator_alloc_table_begin_pattern(
@@ -748,8 +750,13 @@ unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
 }
 
+/* The collector's own objects, whose references are not all strong.  Where other
+   tagged objects are traced word by word, nothing moves.  */
+#define OWN_OBJECT_KIND \
+  (GC_CONSERVATIVE_TRACE ? GC_ALLOCATION_TAGGED_PINNED : GC_ALLOCATION_TAGGED)
+
 struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_ephemeron_size(), GC_ALLOCATION_TAGGED);
+  return gc_allocate(mut, gc_ephemeron_size(), OWN_OBJECT_KIND);
 }
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
@@ -767,7 +774,7 @@ void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
 }
 
 struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_finalizer_size(), GC_ALLOCATION_TAGGED);
+  return gc_allocate(mut, gc_finalizer_size(), OWN_OBJECT_KIND);
 }
 
 void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,

@@ -76,8 +76,9 @@ enum nofl_metadata {
 
   NOFL_KIND_PRECISE = 0,
   NOFL_KIND_NONE = 8,
-  /* In a block of class NOFL_CLASS_AMBIGUOUS, and in heap-conservative builds:
-     trace conservatively.  Elsewhere: trace precisely, never move.  */
+  /* In a block of class NOFL_CLASS_AMBIGUOUS, and in heap-conservative builds,
+     where tagged objects are born with it: trace conservatively.  Elsewhere:
+     trace precisely, never move.  */
   NOFL_KIND_PINNED_OR_CONSERVATIVE = 16,
   NOFL_KIND_NONE_PINNED = 24,
   NOFL_KIND_MASK = 24,

@@ -137,7 +137,8 @@ static void test_values(void **state) {
                        never_moves[kind] && !GC_CONSERVATIVE_TRACE ? 1024 : 0);
     TRAPS(gc_allocator_freelist_offset);
     assert_int_equal(gc_allocator_alloc_table_alignment(), SLAB);
-    static const uint8_t patterns[] = {1, 9, 17, 25, 1};
+    static const uint8_t patterns[] = {GC_CONSERVATIVE_TRACE ? 17 : 1, 9, 17,
+                                       25, 1};
     for (int kind = 0; kind < 5; kind++)
       assert_int_equal(
           gc_allocator_alloc_table_begin_pattern((enum gc_allocation_kind)kind),
@@ -243,7 +244,8 @@ static void test_bump_pointer(void **state) {
   (void)state;
   if (!IS_MMC)
     skip();
-  static const uint8_t patterns[] = {1, 9, 17, 25, 1};
+  static const uint8_t patterns[] = {GC_CONSERVATIVE_TRACE ? 17 : 1, 9, 17, 25,
+                                     1};
   static const size_t sizes[] = {1, 8, 15, 16, 17, 32, 33, 100, 8191, 8192};
   for (enum gc_allocation_kind kind = 0; kind < 5; kind++) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {

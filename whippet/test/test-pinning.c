@@ -196,6 +196,41 @@ static void born_pinned_objects_live_apart(void **state) {
   test_heap_finish(t);
 }
 
+/* Words of tagged objects that gc_trace_object does not visit are references where
+   the heap is conservative, and only there.  */
+static void words_of_tagged_objects(void **state) {
+  (void)state;
+  enum { COUNT = 1000 };
+  static const size_t words[] = {COUNT, 4 * COUNT};
+  for (int large = 0; large < 2; large++) {
+    struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+    struct test_handle chain = {NULL, NULL}, key = {NULL, NULL};
+    test_push(t, &chain);
+    test_push(t, &key);
+    t->root.ref = test_make_node(t->mut, 0, words[large]);
+    for (int i = 0; i < COUNT; i++) {
+      key.ref = test_make_box(t->mut, i);
+      struct gc_ephemeron *e = test_make_ephemeron(t->mut, &key, &key);
+      gc_ephemeron_chain_push((struct gc_ephemeron **)&chain.ref, e);
+      test_node_payload(t->root.ref)[i] = (uintptr_t)key.ref;
+    }
+    key.ref = NULL;
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    int live = 0;
+    struct gc_ephemeron *e =
+        gc_ephemeron_chain_head((struct gc_ephemeron **)&chain.ref);
+    for (; e; e = gc_ephemeron_chain_next(e))
+      live++;
+    if (GC_CONSERVATIVE_TRACE)
+      assert_int_equal(live, COUNT);
+    else
+      assert_true(live < COUNT / 10);
+    test_pop(t, &key);
+    test_pop(t, &chain);
+    test_heap_finish(t);
+  }
+}
+
 /* What died in the last collection is not found, though its block is not swept
    yet; nor what is in free blocks, or in metadata.  */
 static void dead_objects_do_not_resolve(void **state) {
@@ -291,6 +326,7 @@ int main(void) {
       cmocka_unit_test(ambiguous_objects_fix_their_referents),
       cmocka_unit_test(embedders_referents_are_fixed),
       cmocka_unit_test(born_pinned_objects_live_apart),
+      cmocka_unit_test(words_of_tagged_objects),
       cmocka_unit_test(dead_objects_do_not_resolve),
       cmocka_unit_test(resolution_is_concurrent),
   };

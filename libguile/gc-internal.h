@@ -48,6 +48,23 @@
 #define scm_tc7_gc_finalizer    0x65
 #define scm_tc7_gc_smob_marker  0x67
 #define scm_tc7_gc_weak_buckets 0x6d /* number of buckets << 8 */
+#define scm_tc7_gc_record       0x6f /* references << 8 | words << 32 */
+
+
+
+/* First words of objects of BYTES bytes that a function traces, with
+   pointers into themselves: they are pinned.  */
+#define scm_tc7_gc_special      0x7f /* enum << 8 | words << 16 */
+
+enum scm_i_gc_special
+  {
+    SCM_I_GC_SPECIAL_VM_CONT,   /* struct scm_vm_cont, and a stack */
+    SCM_I_GC_SPECIAL_DYNSTACK   /* struct scm_i_captured_dynstack */
+  };
+
+#define SCM_I_GC_SPECIAL_TAG(special, bytes)                            \
+  (scm_tc7_gc_special | ((scm_t_bits) (special) << 8)                   \
+   | ((scm_t_bits) (bytes) / sizeof (scm_t_bits) << 16))
 
 
 
@@ -83,6 +100,43 @@ scm_i_gc_alloc_tagged_pointerless (scm_thread *thread, size_t bytes)
 {
   return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_TAGGED_POINTERLESS);
 }
+
+/* A struct of C, of type TYPE, whose first word is
+   SCM_I_GC_RECORD_TAG (TYPE, N_REFS).  The next N_REFS words are
+   references, each to the start of an object, or immediate, null or
+   outside the heap; the rest is not traced.  */
+#define SCM_I_GC_RECORD_TAG_OF_SIZE(bytes, n_refs)                      \
+  (scm_tc7_gc_record | ((scm_t_bits) (n_refs) << 8)                     \
+   | (((scm_t_bits) (bytes) + sizeof (scm_t_bits) - 1)                  \
+      / sizeof (scm_t_bits) << 32))
+#define SCM_I_GC_RECORD_TAG(type, n_refs)                               \
+  SCM_I_GC_RECORD_TAG_OF_SIZE (sizeof (type), n_refs)
+
+/* Make one, all of whose other words are null.  */
+static inline void *
+scm_i_gc_alloc_record (scm_thread *thread, size_t bytes, size_t n_refs)
+{
+  scm_t_bits *ret = scm_i_gc_alloc_tagged (thread, bytes);
+  ret[0] = SCM_I_GC_RECORD_TAG_OF_SIZE (bytes, n_refs);
+  return ret;
+}
+
+/* The same for the current thread.  */
+SCM_INTERNAL void *scm_i_gc_malloc_record (size_t bytes, size_t n_refs);
+
+/* An object that is traced by what its first word says, and never
+   moves.  */
+static inline void *
+scm_i_gc_alloc_pinned (scm_thread *thread, size_t bytes)
+{
+  return scm_i_gc_alloc (thread, bytes, GC_ALLOCATION_TAGGED_PINNED);
+}
+
+/* A record that never moves: it has a mutex or the like, or memory that
+   the collector does not know of refers to it.  */
+SCM_INTERNAL void *scm_i_gc_alloc_pinned_record (scm_thread *thread,
+                                                 size_t bytes,
+                                                 size_t n_refs);
 
 /* Raw bytes that never move.  */
 static inline void *
@@ -232,6 +286,14 @@ SCM_INTERNAL void scm_i_gc_set_finalizer_notifier (void (*notifier) (void));
 SCM_INTERNAL void scm_i_gc_add_callback (void (*callback) (void));
 
 
+
+/* Smobs of type TC, to be made after this, have N_WORDS words, and those in
+   REFERENCES, a union of SCM_I_SMOB_REF (word), are references.  Smobs of
+   other types are traced conservatively.  */
+#define SCM_I_SMOB_REF(word) (1U << ((word) - 1))
+
+SCM_INTERNAL void scm_i_set_smob_layout (scm_t_bits tc, size_t n_words,
+                                         unsigned int references);
 
 /* Marking from user code; see smob.c.  */
 
@@ -384,6 +446,8 @@ struct scm_gc_statistics
   uint64_t allocated;           /* since the start, bytes */
   uint64_t allocated_since_gc;
   uint64_t bytes_evacuated;     /* since the start */
+  uint64_t blocks_chosen;       /* to be emptied, since the start */
+  uint64_t blocks_emptied;      /* of these */
   size_t heap_size, live_size, free_size, fragmentation;
 };
 

@@ -29,7 +29,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fluids.h"
+#include "dynstack.h"
 #include "threads.h"
+#include "vm.h"
 
 #include "gc-whippet.h"
 
@@ -113,7 +116,120 @@ scm_i_gc_trace_thread_roots (struct gc_mutator_roots *roots,
   struct stack_visit v = { visit, heap, data };
 
   visit ((uintptr_t) thread, (uintptr_t) (thread + 1), 0, heap, data);
+  /* Blocks that only the thread refers to, and that are not traced
+     themselves.  */
+  if (thread->dynamic_state)
+    visit ((uintptr_t) thread->dynamic_state,
+           (uintptr_t) (thread->dynamic_state + 1), 0, heap, data);
+  if (thread->dynstack.base)
+    visit ((uintptr_t) thread->dynstack.base,
+           (uintptr_t) thread->dynstack.limit, 0, heap, data);
   scm_i_vm_visit_stack (&thread->vm, visit_stack_range, &v);
+}
+
+
+
+/* Captured stacks.  Words that may be references, rather than are, keep
+   what they refer to from moving: first in the preparation of a compaction,
+   by fix_words, so that visit_ambiguous_words finds all where it was.  */
+
+struct special_visit
+{
+  scm_t_gc_visitor visit;
+  scm_t_gc_fixer fix;
+  struct gc_heap *heap;
+  void *data;
+};
+
+static void
+visit_words (uintptr_t start, uintptr_t end, void *data)
+{
+  struct special_visit *v = data;
+
+  for (; start < end; start += sizeof (scm_t_bits))
+    v->visit (gc_edge ((void *) start), v->heap, v->data);
+}
+
+static void
+visit_ambiguous_words (uintptr_t start, uintptr_t end, void *data)
+{
+  struct special_visit *v = data;
+
+  for (; start < end; start += sizeof (scm_t_bits))
+    {
+      struct gc_ref ref = gc_resolve_conservative_ref
+        (v->heap, gc_conservative_ref (*(uintptr_t *) start), 0);
+
+      if (!gc_ref_is_null (ref))
+        v->visit (gc_edge (&ref), v->heap, v->data);
+    }
+}
+
+static void
+fix_words (uintptr_t start, uintptr_t end, void *data)
+{
+  struct special_visit *v = data;
+
+  for (; start < end; start += sizeof (scm_t_bits))
+    v->fix (gc_ref (*(uintptr_t *) start), v->heap, v->data);
+}
+
+static scm_t_dynstack *
+captured_dynstack (scm_t_bits *words)
+{
+  return &((struct scm_i_captured_dynstack *) words)->dynstack;
+}
+
+static void
+ignore_words (uintptr_t start, uintptr_t end, void *data)
+{
+}
+
+void
+scm_i_gc_trace_special (scm_t_bits *words, scm_t_gc_visitor visit,
+                        struct gc_heap *heap, void *visit_data)
+{
+  struct special_visit v = { visit, NULL, heap, visit_data };
+  struct scm_vm_cont *cont;
+
+  switch ((words[0] >> 8) & 0xff)
+    {
+    case SCM_I_GC_SPECIAL_VM_CONT:
+      cont = (struct scm_vm_cont *) words;
+      if (cont->dynstack)
+        {
+          struct gc_ref ref
+            = gc_ref ((uintptr_t) scm_i_captured_dynstack (cont->dynstack));
+          visit (gc_edge (&ref), heap, visit_data);
+        }
+      scm_i_vm_cont_visit (cont, visit_words, visit_ambiguous_words, &v);
+      return;
+    case SCM_I_GC_SPECIAL_DYNSTACK:
+      scm_i_dynstack_visit (captured_dynstack (words), visit_words,
+                            visit_ambiguous_words, &v);
+      return;
+    default:
+      scm_i_gc_bad_object (words);
+    }
+}
+
+void
+scm_i_gc_fix_special_referents (scm_t_bits *words, scm_t_gc_fixer fix,
+                                struct gc_heap *heap, void *fix_data)
+{
+  struct special_visit v = { NULL, fix, heap, fix_data };
+
+  switch ((words[0] >> 8) & 0xff)
+    {
+    case SCM_I_GC_SPECIAL_VM_CONT:
+      scm_i_vm_cont_visit ((struct scm_vm_cont *) words, ignore_words,
+                           fix_words, &v);
+      return;
+    case SCM_I_GC_SPECIAL_DYNSTACK:
+      scm_i_dynstack_visit (captured_dynstack (words), ignore_words,
+                            fix_words, &v);
+      return;
+    }
 }
 
 
@@ -134,7 +250,8 @@ static __thread struct
 void *
 scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob)
 {
-  scm_t_bits *ret = scm_i_gc_alloc_tagged (thread, 2 * sizeof (scm_t_bits));
+  /* Pinned objects are traced by their tags in all configurations.  */
+  scm_t_bits *ret = scm_i_gc_alloc_pinned (thread, 2 * sizeof (scm_t_bits));
 
   ret[1] = SCM_UNPACK (smob);
   ret[0] = scm_tc7_gc_smob_marker;

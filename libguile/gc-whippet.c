@@ -296,6 +296,21 @@ scm_i_gc_realloc_pointerless (void *mem, size_t old_size, size_t new_size)
   return ret;
 }
 
+void *
+scm_i_gc_malloc_record (size_t size, size_t n_refs)
+{
+  return scm_i_gc_alloc_record (SCM_I_CURRENT_THREAD, size, n_refs);
+}
+
+void *
+scm_i_gc_alloc_pinned_record (scm_thread *thread, size_t bytes, size_t n_refs)
+{
+  scm_t_bits *ret = scm_i_gc_alloc_pinned (thread, bytes);
+
+  ret[0] = SCM_I_GC_RECORD_TAG_OF_SIZE (bytes, n_refs);
+  return ret;
+}
+
 int
 scm_i_gc_is_heap_pointer (void *obj)
 {
@@ -400,6 +415,8 @@ scm_i_gc_get_statistics (struct scm_gc_statistics *stats)
   stats->pause_max_nsec = s.pause_max_nsec;
   stats->allocated = s.allocated_bytes;
   stats->bytes_evacuated = s.bytes_evacuated;
+  stats->blocks_chosen = s.blocks_evacuation_candidates;
+  stats->blocks_emptied = s.blocks_evacuated_empty;
   stats->heap_size = s.heap_size;
   stats->live_size = s.live_size;
   stats->allocated_since_gc

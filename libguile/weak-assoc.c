@@ -35,6 +35,8 @@
 
 struct scm_weak_assoc
 {
+  scm_t_bits tag;
+  scm_t_bits *buckets;          /* tag, then n_buckets chains */
   scm_i_pthread_mutex_t lock;
   scm_t_weak_table_kind kind;
   int size_index;               /* into sizes */
@@ -44,7 +46,6 @@ struct scm_weak_assoc
   unsigned long lower;          /* n_items below which to shrink */
   unsigned long upper;          /* n_items above which to grow */
   unsigned long gc_count;       /* when n_items was exact */
-  scm_t_bits *buckets;          /* tag, then n_buckets chains */
 };
 
 /* Primes.  */
@@ -255,7 +256,8 @@ scm_t_weak_assoc *
 scm_i_make_weak_assoc (unsigned long size, scm_t_weak_table_kind kind)
 {
   scm_t_weak_assoc *ret
-    = scm_i_gc_malloc_conservative (sizeof (scm_t_weak_assoc));
+    = scm_i_gc_alloc_pinned_record (SCM_I_CURRENT_THREAD,
+                                    sizeof (scm_t_weak_assoc), 1);
   int i = 0;
 
   while (i + 1 < N_SIZES && size > sizes[i])

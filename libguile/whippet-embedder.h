@@ -34,10 +34,13 @@
      0                         not yet initialised: treated as a pair, both
                                of whose fields are null
 
-   Only objects of the kinds TAGGED get here.  Smobs, ports, foreign
-   pointers, structs with unboxed fields and all raw blocks are allocated
-   by other kinds (see SCM_I_GC_MALLOC_FOR_TAG in gc.h); a reference to
-   the first word of one of them is an edge like any other.  */
+   Only objects of the kinds TAGGED get here.  Allocated conservatively,
+   because what their words are is not known, are: smobs of types without
+   layout (smob.c), ports of types of extensions (ports.c), pointer objects
+   with an address in the heap (foreign.c), structs other than vtables with
+   unboxed fields (struct.c), captured C stacks (continuations.c), threads
+   (threads.c), entries of C hooks, and what scm_gc_malloc returns.  A
+   reference to the first word of one of them is an edge like any other.  */
 
 #include "libguile/scm.h"
 
@@ -84,6 +87,14 @@ SCM_INTERNAL void scm_i_gc_fix_smob_referents (void *marker,
                                                scm_t_gc_fixer fix,
                                                struct gc_heap *heap,
                                                void *fix_data);
+SCM_INTERNAL void scm_i_gc_trace_special (scm_t_bits *words,
+                                          scm_t_gc_visitor visit,
+                                          struct gc_heap *heap,
+                                          void *visit_data);
+SCM_INTERNAL void scm_i_gc_fix_special_referents (scm_t_bits *words,
+                                                  scm_t_gc_fixer fix,
+                                                  struct gc_heap *heap,
+                                                  void *fix_data);
 SCM_INTERNAL void scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
                                             scm_t_gc_visitor visit,
                                             struct gc_heap *heap,
@@ -98,6 +109,9 @@ SCM_INTERNAL void scm_i_gc_trace_image_roots (struct gc_heap_roots *roots,
                                               void *data);
 SCM_INTERNAL void scm_i_gc_bad_object (scm_t_bits *words);
 
+/* See smob.c.  */
+SCM_INTERNAL uint8_t scm_i_smob_layouts[];
+
 /* The same as in numbers.h.  */
 #define SCM_I_GC_TC16_REAL (scm_tc7_number + 2 * 256L)
 #define SCM_I_GC_TC16_COMPLEX (scm_tc7_number + 3 * 256L)
@@ -105,6 +119,8 @@ SCM_INTERNAL void scm_i_gc_bad_object (scm_t_bits *words);
 
 /* Indices in a vtable of the slots that tell the layout of its
    instances; the same as in struct.h.  */
+#define SCM_I_GC_VTABLE_FLAGS 1
+#define SCM_I_GC_VTABLE_FLAG_VTABLE 2
 #define SCM_I_GC_VTABLE_SIZE 5
 #define SCM_I_GC_VTABLE_UNBOXED 6
 
@@ -167,11 +183,28 @@ scm_i_gc_trace_fields (scm_t_bits *words, size_t n_words, size_t begin,
   return n_words * sizeof (scm_t_bits);
 }
 
+/* Visit those of the boxed fields from FIRST on, 32 at most, that UNBOXED has
+   no bit for.  */
+static inline void
+scm_i_gc_visit_boxed_fields (scm_t_bits *words, size_t first, size_t n_fields,
+                             uint32_t unboxed, scm_t_gc_visitor visit,
+                             struct gc_heap *heap, void *visit_data)
+{
+  size_t end = n_fields - first < 32 ? n_fields : first + 32;
+
+  if (!unboxed)
+    scm_i_gc_visit_words (words, 1 + first, 1 + end, visit, heap, visit_data);
+  else
+    for (size_t i = first; i < end; i++)
+      if (!(unboxed & (1U << (i % 32U))))
+        visit (gc_edge (&words[1 + i]), heap, visit_data);
+}
+
 static inline size_t
 scm_i_gc_trace_struct (scm_t_bits *words, scm_t_gc_visitor visit,
                        struct gc_heap *heap, void *visit_data)
 {
-  /* Vtables have unboxed fields, so they never move.  */
+  /* Vtables never move.  */
   scm_t_bits *vtable = (scm_t_bits *) (words[0] - scm_tc3_struct);
   size_t n_fields = vtable[1 + SCM_I_GC_VTABLE_SIZE];
   const uint32_t *unboxed =
@@ -182,9 +215,17 @@ scm_i_gc_trace_struct (scm_t_bits *words, scm_t_gc_visitor visit,
       struct gc_ref vtable_ref = gc_ref ((uintptr_t) vtable);
       visit (gc_edge (&vtable_ref), heap, visit_data);
 
-      for (size_t i = 0; i < n_fields; i++)
-        if (!(unboxed[i / 32U] & (1U << (i % 32U))))
-          visit (gc_edge (&words[1 + i]), heap, visit_data);
+      for (size_t i = 0; i < n_fields; i += 32)
+        scm_i_gc_visit_boxed_fields (words, i, n_fields, unboxed[i / 32U],
+                                     visit, heap, visit_data);
+
+      /* The only unboxed field of a vtable that refers to an object, a block
+         of bits.  */
+      if (SCM_UNLIKELY (vtable[1 + SCM_I_GC_VTABLE_FLAGS]
+                        & SCM_I_GC_VTABLE_FLAG_VTABLE)
+          && n_fields > SCM_I_GC_VTABLE_UNBOXED)
+        visit (gc_edge (&words[1 + SCM_I_GC_VTABLE_UNBOXED]), heap,
+               visit_data);
     }
   return (1 + n_fields) * sizeof (scm_t_bits);
 }
@@ -237,6 +278,12 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
     case scm_tc7_values:
       return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
 
+    case scm_tc7_bytevector:
+      /* The bytes of one that is traced are elsewhere; without parent, in a
+         block of their own if in the heap.  */
+      return words[3] == SCM_UNPACK (SCM_BOOL_F)
+        ? FIELDS (4, 2, 3) : FIELDS (4, 3, 4);
+
     case scm_tc7_array:
       return FIELDS (3 + 3 * (tag >> 17), 1, 2);
 
@@ -245,6 +292,20 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
     case scm_tc7_syntax:
       return FIELDS (5, 1, 5);
+
+    case scm_tc7_port:
+      return FIELDS (4, 1, 4);
+
+    case scm_tc7_smob:
+      {
+        uint8_t layout = scm_i_smob_layouts[(tag >> 8) & 0xff];
+
+        if (visit)
+          for (size_t i = 1; layout >> (3 + i); i++)
+            if (layout & (8 << i))
+              visit (gc_edge (&words[i]), heap, visit_data);
+        return (layout & 15) * sizeof (scm_t_bits);
+      }
 
     case scm_tc7_number:
       switch (tag & 0xffff)
@@ -276,6 +337,14 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
 
     case 0x6d:                  /* scm_tc7_gc_weak_buckets */
       return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);
+
+    case 0x6f:                  /* scm_tc7_gc_record */
+      return FIELDS (tag >> 32, 1, 1 + ((tag >> 8) & 0xffffff));
+
+    case 0x7f:                  /* scm_tc7_gc_special */
+      if (visit)
+        scm_i_gc_trace_special (words, visit, heap, visit_data);
+      return (tag >> 16) * sizeof (scm_t_bits);
     }
 #undef FIELDS
 
@@ -314,8 +383,9 @@ gc_trace_object_slice (struct gc_ref ref, size_t offset, size_t limit,
   return gc_trace_object (ref, offset ? NULL : visit, heap, visit_data);
 }
 
-/* A smob of a type with a mark function is traced conservatively, and
-   refers to its marker.  */
+/* Called for objects that never move, and what ambiguous words refer to.  A
+   smob of a type with a mark function is traced conservatively, and refers
+   to its marker.  */
 static inline void
 gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
                   struct gc_heap *heap, void *fix_data)
@@ -324,6 +394,8 @@ gc_fix_referents (struct gc_ref ref, scm_t_gc_fixer fix,
 
   if (words[0] == 0x67)         /* scm_tc7_gc_smob_marker */
     scm_i_gc_fix_smob_referents (words, fix, heap, fix_data);
+  else if ((words[0] & 0x7f) == 0x7f) /* scm_tc7_gc_special */
+    scm_i_gc_fix_special_referents (words, fix, heap, fix_data);
 }
 
 

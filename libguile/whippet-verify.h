@@ -113,6 +113,16 @@ gc_check_referent (struct gc_ref ref, int pointerless)
     case scm_tc7_smob:
     case scm_tc7_port:
       return NULL;
+
+    case 0x6f:                  /* scm_tc7_gc_record */
+      if (((tag >> 8) & 0xffffff) >= tag >> 32)
+        return "record with more references than words";
+      return pointerless ? "pointerless object of a kind with references" : NULL;
+
+    case 0x7f:                  /* scm_tc7_gc_special */
+      if (((tag >> 8) & 0xff) > 1)
+        return "captured stack of an unknown kind";
+      return pointerless ? "pointerless object of a kind with references" : NULL;
     }
   return (tag & 7) == scm_tc3_unused ? "no object" : "object of an unused type";
 }

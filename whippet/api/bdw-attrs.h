@@ -11,6 +11,7 @@ static inline enum gc_inline_allocator_kind
 gc_inline_allocator_kind(enum gc_allocation_kind kind) {
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+  case GC_ALLOCATION_TAGGED_PINNED:
   case GC_ALLOCATION_UNTAGGED_CONSERVATIVE:
     return GC_INLINE_ALLOCATOR_FREELIST;
   case GC_ALLOCATION_TAGGED_POINTERLESS:
@@ -33,6 +34,11 @@ static inline size_t gc_allocator_allocation_pointer_offset(void) {
 }
 
 static inline size_t gc_allocator_allocation_limit_offset(void) {
+  GC_CRASH();
+}
+
+static inline size_t gc_allocator_kind_offset(enum gc_allocation_kind kind) {
+  (void)kind;
   GC_CRASH();
 }
 

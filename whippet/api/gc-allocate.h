@@ -71,7 +71,7 @@ gc_allocate_small_fast_bump_pointer(struct gc_mutator *mut, size_t bytes,
   GC_ASSERT(bytes > 0 && bytes <= gc_allocator_large_threshold());
 
   size_t size = gc_allocate_round_up_to_granule(bytes);
-  uintptr_t base = (uintptr_t)mut;
+  uintptr_t base = (uintptr_t)mut + gc_allocator_kind_offset(kind);
   uintptr_t *hp_loc =
       (uintptr_t *)(base + gc_allocator_allocation_pointer_offset());
   uintptr_t *limit_loc =

@@ -56,11 +56,15 @@ static inline size_t gc_allocator_large_threshold(void) GC_ALWAYS_INLINE;
 static inline size_t gc_allocator_small_granule_size(void) GC_ALWAYS_INLINE;
 
 /* Bump-pointer allocation: byte offsets in the mutator of the words that hold
-   the address of the next object and the end of the usable memory.  */
+   the address of the next object and the end of the usable memory...  */
 static inline size_t
 gc_allocator_allocation_pointer_offset(void) GC_ALWAYS_INLINE;
 static inline size_t
 gc_allocator_allocation_limit_offset(void) GC_ALWAYS_INLINE;
+
+/* ... and what to add to both for objects of KIND.  */
+static inline size_t
+gc_allocator_kind_offset(enum gc_allocation_kind kind) GC_ALWAYS_INLINE;
 
 /* Free-list allocation: byte offset in the mutator of the head of the list for
    objects of SIZE bytes and of KIND.  The first word of a free object is the

@@ -48,7 +48,8 @@ GC_EMBEDDER_API inline size_t gc_finalizer_priority_count(void);
 
 /* REF denotes an object outside the collector's memory.  Nonzero if this is
    the first visit in the collection: the object is then traced by
-   gc_trace_object.  Concurrent on several threads.  */
+   gc_trace_object.  Not called for words that only may be references.  Concurrent
+   on several threads.  */
 GC_EMBEDDER_API inline int
 gc_extern_space_visit(struct gc_extern_space *space,
                       struct gc_ref ref) GC_ALWAYS_INLINE;

@@ -8,10 +8,21 @@
 #include "gc-attrs.h"
 #include "gc-config.h"
 
+/* Where objects move, those that never do have an allocator, and blocks, of their
+   own: one of them among others would keep its block from being emptied.  */
+static inline int mmc_lives_apart(enum gc_allocation_kind kind) {
+  return !GC_CONSERVATIVE_TRACE &&
+         (kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE ||
+          kind == GC_ALLOCATION_UNTAGGED_POINTERLESS ||
+          kind == GC_ALLOCATION_TAGGED_PINNED);
+}
+
+/* Where that allocator is in a mutator.  */
+#define MMC_SECOND_ALLOCATOR_OFFSET 1024
+
 static inline enum gc_inline_allocator_kind
 gc_inline_allocator_kind(enum gc_allocation_kind kind) {
-  /* When tracing is precise, conservatively traced objects live apart, and are
-     not allocated inline.  */
+  /* Conservatively traced objects are rare where tracing is precise.  */
   if (kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE && !GC_CONSERVATIVE_TRACE)
     return GC_INLINE_ALLOCATOR_NONE;
   return GC_INLINE_ALLOCATOR_BUMP_POINTER;
@@ -33,6 +44,10 @@ static inline size_t gc_allocator_allocation_limit_offset(void) {
   return sizeof(uintptr_t);
 }
 
+static inline size_t gc_allocator_kind_offset(enum gc_allocation_kind kind) {
+  return mmc_lives_apart(kind) ? MMC_SECOND_ALLOCATOR_OFFSET : 0;
+}
+
 static inline size_t
 gc_allocator_freelist_offset(size_t size, enum gc_allocation_kind kind) {
   (void)size;
@@ -50,6 +65,8 @@ static inline uint8_t
 gc_allocator_alloc_table_begin_pattern(enum gc_allocation_kind kind) {
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+    return GC_CONSERVATIVE_TRACE ? 1 + 16 : 1;
+  case GC_ALLOCATION_TAGGED_PINNED:
     return 1;
   case GC_ALLOCATION_TAGGED_POINTERLESS:
     return 1 + 8;

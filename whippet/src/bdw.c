@@ -156,6 +156,7 @@ static void *allocate(struct gc_mutator *mut, size_t bytes,
   void *obj = NULL;
   switch (kind) {
   case GC_ALLOCATION_TAGGED:
+  case GC_ALLOCATION_TAGGED_PINNED:
   case GC_ALLOCATION_UNTAGGED_CONSERVATIVE:
     if (bytes <= gc_allocator_large_threshold())
       obj = allocate_small_many(mut, bytes, kind);

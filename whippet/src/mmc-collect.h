@@ -124,16 +124,32 @@ static void fix_ambiguous_words(struct gc_heap *heap, uintptr_t lo,
     uintptr_t target = fix_ambiguous_word(heap, *(uintptr_t *)addr);
     (void)target;
 #if MMC_EMBEDDER_FIXES_REFERENTS
-    if (target && nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
+    /* Those that never move are visited themselves.  */
+    if (target && nofl_block_of(target)->class == NOFL_CLASS_ORDINARY &&
+        nofl_object_trace_kind(target) == NOFL_KIND_PRECISE)
       gc_fix_referents(gc_ref(target), fix_referent_of_embedder, heap, NULL);
 #endif
   }
 }
 
+/* An object that never moves, with words from LO to HI: traced conservatively or,
+   with PRECISE, such that the embedder may know of ambiguous edges.  */
+static void fix_referents_of_pinned(struct gc_heap *heap, uintptr_t lo,
+                                    uintptr_t hi, int precise) {
+  if (!precise)
+    fix_ambiguous_words(heap, lo, hi);
+#if MMC_EMBEDDER_FIXES_REFERENTS
+  else
+    gc_fix_referents(gc_ref(lo), fix_referent_of_embedder, heap, NULL);
+#endif
+}
+
 static void fix_referents_of_object(uintptr_t addr, uint8_t state, void *data) {
   (void)state;
-  if (!(*nofl_metadata_byte(addr) & NOFL_KIND_NONE))
-    fix_ambiguous_words(data, addr, addr + nofl_object_size(addr));
+  uint8_t kind = *nofl_metadata_byte(addr) & NOFL_KIND_MASK;
+  if (!(kind & NOFL_KIND_NONE))
+    fix_referents_of_pinned(data, addr, addr + nofl_object_size(addr),
+                            kind == NOFL_KIND_PRECISE);
 }
 
 static inline void fix_referents_of_block(struct nofl_space *space,
@@ -147,9 +163,11 @@ static inline void fix_referents_of_block(struct nofl_space *space,
 static void fix_referents_of_large_object(uintptr_t start, size_t bytes,
                                           uint8_t kind, int live, void *data) {
   (void)live;
-  if ((kind & NOFL_KIND_MASK) == NOFL_PINNED)
-    fix_ambiguous_words(data, start,
-                        start + (bytes & ~(sizeof(uintptr_t) - 1)));
+  kind &= NOFL_KIND_MASK;
+  if (!(kind & NOFL_KIND_NONE))
+    fix_referents_of_pinned(data, start,
+                            start + (bytes & ~(sizeof(uintptr_t) - 1)),
+                            kind == NOFL_KIND_PRECISE);
 }
 
 static void heap_fix_ambiguous_referents(struct gc_heap *heap) {

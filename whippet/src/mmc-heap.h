@@ -26,6 +26,7 @@
 #include "gc-preempt.h"
 #include "gc-stack.h"
 #include "large-object-space.h"
+#include "mmc-attrs.h"
 #include "mmc-walk-log.h"
 #include "nofl-collect.h"
 #include "tracer.h"
@@ -45,10 +46,12 @@ struct edge_buffer {
 };
 
 struct gc_mutator {
-  /* Its first two words are known to inline allocation.  */
+  /* Its first two words are known to inline allocation...  */
   struct nofl_allocator allocator;
-  /* For conservatively traced objects in a heap that moves others.  */
-  struct nofl_allocator ambiguous_allocator;
+  /* ... and those of this one: for what never moves, in a heap that moves other
+     objects.  */
+  struct nofl_allocator ambiguous_allocator
+      __attribute__((aligned(MMC_SECOND_ALLOCATOR_OFFSET)));
   struct gc_heap *heap;
   /* Futex.  enum mutator_status; sequentially consistent, because it pairs
      with the stop flag (mmc-stop.h).  */
@@ -72,6 +75,9 @@ _Static_assert(offsetof(struct gc_mutator, allocator.alloc) == 0,
 _Static_assert(offsetof(struct gc_mutator, allocator.limit) ==
                    sizeof(uintptr_t),
                "published allocation limit offset");
+_Static_assert(offsetof(struct gc_mutator, ambiguous_allocator) ==
+                   MMC_SECOND_ALLOCATOR_OFFSET,
+               "published offset of the second allocator");
 
 /* Switches for testing, from the environment variable GC_MMC_STRESS.  */
 struct mmc_stress {

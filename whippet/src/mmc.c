@@ -37,6 +37,10 @@ static void check_attributes(void) {
       gc_allocator_alloc_table_alignment() != NOFL_SLAB_SIZE ||
       gc_allocator_alloc_table_end_pattern() != NOFL_END ||
       gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED) !=
+          (NOFL_STATE_YOUNG |
+           (GC_CONSERVATIVE_TRACE ? NOFL_KIND_PINNED_OR_CONSERVATIVE
+                                  : NOFL_KIND_PRECISE)) ||
+      gc_allocator_alloc_table_begin_pattern(GC_ALLOCATION_TAGGED_PINNED) !=
           (NOFL_STATE_YOUNG | NOFL_KIND_PRECISE) ||
       gc_allocator_alloc_table_begin_pattern(
           GC_ALLOCATION_TAGGED_POINTERLESS) !=
@@ -556,11 +560,12 @@ static int mutator_satisfy(struct gc_mutator *mut,
   return 0;
 }
 
+/* Blocks of class "ambiguous" are never evacuated: what never moves lives in
+   them, so that one such object does not keep a block of others from being
+   emptied.  What is allocated there as tagged is traced like elsewhere.  */
 static struct nofl_allocator *mutator_allocator(struct gc_mutator *mut,
                                                 enum gc_allocation_kind kind) {
-  if (NOFL_MOVES && kind == GC_ALLOCATION_UNTAGGED_CONSERVATIVE)
-    return &mut->ambiguous_allocator;
-  return &mut->allocator;
+  return mmc_lives_apart(kind) ? &mut->ambiguous_allocator : &mut->allocator;
 }
 
 static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
@@ -757,8 +762,13 @@ unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
 }
 
+/* The collector's own objects, whose references are not all strong.  Where other
+   tagged objects are traced word by word, nothing moves.  */
+#define OWN_OBJECT_KIND \
+  (GC_CONSERVATIVE_TRACE ? GC_ALLOCATION_TAGGED_PINNED : GC_ALLOCATION_TAGGED)
+
 struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_ephemeron_size(), GC_ALLOCATION_TAGGED);
+  return gc_allocate(mut, gc_ephemeron_size(), OWN_OBJECT_KIND);
 }
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
@@ -776,7 +786,7 @@ void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
 }
 
 struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_finalizer_size(), GC_ALLOCATION_TAGGED);
+  return gc_allocate(mut, gc_finalizer_size(), OWN_OBJECT_KIND);
 }
 
 void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,

@@ -76,8 +76,9 @@ enum nofl_metadata {
 
   NOFL_KIND_PRECISE = 0,
   NOFL_KIND_NONE = 8,
-  /* In a block of class NOFL_CLASS_AMBIGUOUS, and in heap-conservative builds:
-     trace conservatively.  Elsewhere: trace precisely, never move.  */
+  /* In a block of class NOFL_CLASS_AMBIGUOUS, and in heap-conservative builds,
+     where tagged objects are born with it: trace conservatively.  Elsewhere:
+     trace precisely, never move.  */
   NOFL_KIND_PINNED_OR_CONSERVATIVE = 16,
   NOFL_KIND_NONE_PINNED = 24,
   NOFL_KIND_MASK = 24,
@@ -89,8 +90,9 @@ enum nofl_metadata {
   NOFL_LOGGED_MASK = 192
 };
 
-/* What the objects of a block are.  Objects that are traced conservatively
-   in a heap that otherwise moves live in blocks of their own.  */
+/* What the objects of a block are.  In a heap in which objects move, those that
+   never do, and what is traced conservatively is among them, live in blocks of
+   their own.  */
 enum nofl_class { NOFL_CLASS_ORDINARY, NOFL_CLASS_AMBIGUOUS, NOFL_CLASS_COUNT };
 
 /* Where a block is; a block is in exactly one place.  */

@@ -101,6 +101,7 @@ static volatile uintptr_t sink;
   }
 DEFINE_CALL(gc_allocator_allocation_pointer_offset)
 DEFINE_CALL(gc_allocator_allocation_limit_offset)
+DEFINE_CALL(gc_allocator_kind_offset, GC_ALLOCATION_TAGGED)
 DEFINE_CALL(gc_allocator_freelist_offset, 16, GC_ALLOCATION_TAGGED)
 DEFINE_CALL(gc_allocator_alloc_table_begin_pattern, GC_ALLOCATION_TAGGED)
 DEFINE_CALL(gc_allocator_alloc_table_end_pattern)
@@ -113,8 +114,8 @@ DEFINE_CALL(gc_write_barrier_field_first_bit_pattern)
 
 static void test_values(void **state) {
   (void)state;
-  enum gc_inline_allocator_kind by_kind[4];
-  for (int kind = 0; kind < 4; kind++)
+  enum gc_inline_allocator_kind by_kind[5];
+  for (int kind = 0; kind < 5; kind++)
     by_kind[kind] = gc_inline_allocator_kind((enum gc_allocation_kind)kind);
 
   if (IS_MMC) {
@@ -124,14 +125,21 @@ static void test_values(void **state) {
                                      ? GC_INLINE_ALLOCATOR_BUMP_POINTER
                                      : GC_INLINE_ALLOCATOR_NONE);
     assert_int_equal(by_kind[3], GC_INLINE_ALLOCATOR_BUMP_POINTER);
+    assert_int_equal(by_kind[4], GC_INLINE_ALLOCATOR_BUMP_POINTER);
     assert_int_equal(gc_allocator_small_granule_size(), 16);
     assert_int_equal(gc_allocator_large_threshold(), 8192);
     assert_int_equal(gc_allocator_allocation_pointer_offset(), 0);
     assert_int_equal(gc_allocator_allocation_limit_offset(), WORD);
+    /* Where some objects move, those that never do are allocated apart.  */
+    static const uint8_t never_moves[] = {0, 0, 1, 1, 1};
+    for (int kind = 0; kind < 5; kind++)
+      assert_int_equal(gc_allocator_kind_offset((enum gc_allocation_kind)kind),
+                       never_moves[kind] && !GC_CONSERVATIVE_TRACE ? 1024 : 0);
     TRAPS(gc_allocator_freelist_offset);
     assert_int_equal(gc_allocator_alloc_table_alignment(), SLAB);
-    static const uint8_t patterns[] = {1, 9, 17, 25};
-    for (int kind = 0; kind < 4; kind++)
+    static const uint8_t patterns[] = {GC_CONSERVATIVE_TRACE ? 17 : 1, 9, 17,
+                                       25, 1};
+    for (int kind = 0; kind < 5; kind++)
       assert_int_equal(
           gc_allocator_alloc_table_begin_pattern((enum gc_allocation_kind)kind),
           patterns[kind]);
@@ -153,10 +161,12 @@ static void test_values(void **state) {
     assert_int_equal(by_kind[1], GC_INLINE_ALLOCATOR_NONE);
     assert_int_equal(by_kind[2], GC_INLINE_ALLOCATOR_FREELIST);
     assert_int_equal(by_kind[3], GC_INLINE_ALLOCATOR_NONE);
+    assert_int_equal(by_kind[4], GC_INLINE_ALLOCATOR_FREELIST);
     assert_int_equal(gc_allocator_small_granule_size(), 2 * WORD);
     assert_int_equal(gc_allocator_large_threshold(), 256);
     TRAPS(gc_allocator_allocation_pointer_offset);
     TRAPS(gc_allocator_allocation_limit_offset);
+    TRAPS(gc_allocator_kind_offset);
     for (size_t size = 1; size <= 256; size++)
       assert_int_equal(gc_allocator_freelist_offset(size, GC_ALLOCATION_TAGGED),
                        WORD * ((size - 1) / (2 * WORD)));
@@ -193,7 +203,7 @@ static void test_values(void **state) {
 /* ---- Allocation ---- */
 
 static char *slab; /* aligned memory, the first part of which is a table */
-static uintptr_t mutator_words[64];
+static uintptr_t mutator_words[2048 / sizeof(uintptr_t)];
 static struct gc_mutator *mut = (struct gc_mutator *)mutator_words;
 
 static int setup(void **state) {
@@ -210,9 +220,15 @@ static uint8_t *table_byte(void *addr) {
   return (uint8_t *)slab + ((char *)addr - slab) / 16;
 }
 
-static void bump_from(char *start, size_t size) {
-  mutator_words[0] = (uintptr_t)start;
-  mutator_words[1] = (uintptr_t)start + size;
+/* The words that are bumped for objects of KIND.  */
+static uintptr_t *bump_words(enum gc_allocation_kind kind) {
+  return mutator_words + gc_allocator_kind_offset(kind) / sizeof(uintptr_t);
+}
+
+static void bump_from(enum gc_allocation_kind kind, char *start, size_t size) {
+  memset(mutator_words, 0, sizeof mutator_words);
+  bump_words(kind)[0] = (uintptr_t)start;
+  bump_words(kind)[1] = (uintptr_t)start + size;
 }
 
 static void check_table(char *start, size_t bytes, uint8_t begin) {
@@ -228,17 +244,17 @@ static void test_bump_pointer(void **state) {
   (void)state;
   if (!IS_MMC)
     skip();
-  static const uint8_t patterns[] = {1, 9, 17, 25};
+  static const uint8_t patterns[] = {GC_CONSERVATIVE_TRACE ? 17 : 1, 9, 17, 25,
+                                     1};
   static const size_t sizes[] = {1, 8, 15, 16, 17, 32, 33, 100, 8191, 8192};
-  for (int kind = 0; kind < 4; kind++) {
+  for (enum gc_allocation_kind kind = 0; kind < 5; kind++) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
       char *start = slab + 1024 * 1024;
       memset(slab, 0, SLAB / 16);
-      bump_from(start, 64 * 1024);
+      bump_from(kind, start, 64 * 1024);
       slow_calls = 0;
-      char *p = gc_allocate(mut, sizes[i], (enum gc_allocation_kind)kind);
-      if (gc_inline_allocator_kind((enum gc_allocation_kind)kind) ==
-          GC_INLINE_ALLOCATOR_NONE) {
+      char *p = gc_allocate(mut, sizes[i], kind);
+      if (gc_inline_allocator_kind(kind) == GC_INLINE_ALLOCATOR_NONE) {
         assert_int_equal(slow_calls, 1);
         continue;
       }
@@ -246,10 +262,9 @@ static void test_bump_pointer(void **state) {
       assert_ptr_equal(p, start);
       check_table(start, sizes[i], patterns[kind]);
       size_t rounded = (sizes[i] + 15) & ~(size_t)15;
-      assert_ptr_equal((char *)mutator_words[0], start + rounded);
-      assert_ptr_equal((char *)mutator_words[1], start + 64 * 1024);
-      assert_ptr_equal(gc_allocate_fast(mut, 8, (enum gc_allocation_kind)kind),
-                       start + rounded);
+      assert_ptr_equal((char *)bump_words(kind)[0], start + rounded);
+      assert_ptr_equal((char *)bump_words(kind)[1], start + 64 * 1024);
+      assert_ptr_equal(gc_allocate_fast(mut, 8, kind), start + rounded);
     }
   }
 }
@@ -259,7 +274,7 @@ static void test_bump_pointer_limit(void **state) {
   if (!IS_MMC)
     skip();
   char *start = slab + 2 * 1024 * 1024;
-  bump_from(start, 48);
+  bump_from(GC_ALLOCATION_TAGGED, start, 48);
   assert_null(gc_allocate_fast(mut, 49, GC_ALLOCATION_TAGGED));
   assert_ptr_equal((char *)mutator_words[0], start);
   assert_ptr_equal(gc_allocate_fast(mut, 33, GC_ALLOCATION_TAGGED), start);
@@ -269,9 +284,9 @@ static void test_bump_pointer_limit(void **state) {
   assert_int_equal(slow_calls, 1);
 
   /* A mutator without memory has two zero words.  */
-  bump_from(NULL, 0);
+  bump_from(GC_ALLOCATION_TAGGED, NULL, 0);
   assert_null(gc_allocate_fast(mut, 16, GC_ALLOCATION_TAGGED));
-  bump_from(start, 64 * 1024);
+  bump_from(GC_ALLOCATION_TAGGED, start, 64 * 1024);
   assert_null(gc_allocate_fast(mut, 8193, GC_ALLOCATION_TAGGED));
   assert_null(gc_allocate_fast(mut, SIZE_MAX, GC_ALLOCATION_TAGGED));
 }

@@ -273,7 +273,9 @@ static void mark_stack_overflow(void **state) {
   gc_heap_set_extern_space(t->heap, space);
   test_push(t, &table);
   test_make_table(t->mut, &table, 40000);
-  t->root.ref = test_make_node(t->mut, EXTERNS, 0);
+  /* Of a kind that all traces look at precisely: no others know of externs.  */
+  t->root.ref =
+      test_make_node_of_kind(t->mut, EXTERNS, 0, GC_ALLOCATION_TAGGED_PINNED);
   for (int i = 0; i < EXTERNS; i++) {
     externs[i].tag = TEST_TAG(TEST_EXTERN, i);
     struct test_box *box = test_make_box(t->mut, i);

@@ -73,16 +73,22 @@ static inline void test_pop(struct test_heap *t, struct test_handle *handle) {
 
 /* Objects; null if a failure handler returned that.  */
 
-static inline struct test_node *test_make_node(struct gc_mutator *mut,
-                                               uint32_t edges, uint32_t words) {
+static inline struct test_node *
+test_make_node_of_kind(struct gc_mutator *mut, uint32_t edges, uint32_t words,
+                       enum gc_allocation_kind kind) {
   struct test_node *node =
-      gc_allocate(mut, test_node_bytes(edges, words), GC_ALLOCATION_TAGGED);
+      gc_allocate(mut, test_node_bytes(edges, words), kind);
   if (node) {
     node->tag = TEST_TAG(TEST_NODE, words);
     node->edge_count = edges;
     node->payload_words = words;
   }
   return node;
+}
+
+static inline struct test_node *test_make_node(struct gc_mutator *mut,
+                                               uint32_t edges, uint32_t words) {
+  return test_make_node_of_kind(mut, edges, words, GC_ALLOCATION_TAGGED);
 }
 
 static inline struct test_box *test_make_box(struct gc_mutator *mut,

@@ -143,6 +143,94 @@ static void embedders_referents_are_fixed(void **state) {
   test_heap_finish(t);
 }
 
+/* Objects that are allocated as never moving stay, are traced, and may have
+   ambiguous edges that the embedder knows of; they do not keep blocks from being
+   emptied.  */
+static void born_pinned_objects_live_apart(void **state) {
+  (void)state;
+  enum { EVERY = 50, COUNT = N / EVERY };
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+  struct test_handle pinned = {NULL, NULL};
+  test_push(t, &pinned);
+  test_make_table(t->mut, &t->root, COUNT);
+  pinned.ref = t->root.ref;
+  test_make_table(t->mut, &t->root, N);
+  uintptr_t *where = calloc(COUNT, sizeof(*where));
+  for (int i = 0; i < COUNT; i++) {
+    struct test_leaf *leaf = gc_allocate(t->mut, sizeof(struct test_leaf),
+                                         GC_ALLOCATION_TAGGED_PINNED);
+    *(uintptr_t *)leaf = TEST_TAG(TEST_LEAF, i);
+    where[i] = ~(uintptr_t)leaf;
+    ((struct test_node *)pinned.ref)->edges[i] = leaf;
+    gc_allocate(t->mut, 48, GC_ALLOCATION_UNTAGGED_POINTERLESS);
+    for (int j = 0; j < 20; j++)
+      gc_allocate(t->mut, 64, GC_ALLOCATION_TAGGED_POINTERLESS);
+  }
+  for (int i = 0; i < N; i++)
+    if (i % 10)
+      ((struct test_node *)t->root.ref)->edges[i] = NULL;
+  outside.addresses = NULL;
+  outside.count = outside.calls = 0;
+  test_fix_referents = fix_outside;
+  for (int round = 0; round < 2; round++) {
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    test_check_table(&t->root);
+  }
+  test_fix_referents = NULL;
+  for (int i = 0; i < COUNT; i++) {
+    void *leaf = ((struct test_node *)pinned.ref)->edges[i];
+    assert_int_equal((uintptr_t)leaf, ~where[i]);
+    assert_int_equal(*(uintptr_t *)leaf, TEST_TAG(TEST_LEAF, i));
+    if (TEST_MOVES)
+      assert_int_equal(nofl_block_of((uintptr_t)leaf)->class,
+                       NOFL_CLASS_AMBIGUOUS);
+  }
+  if (TEST_MOVES && TEST_EXACT) {
+    struct gc_heap_statistics *s = &t->heap->statistics;
+    assert_true(s->blocks_evacuation_candidates > 5);
+    assert_true(s->blocks_evacuated_empty * 10 >=
+                s->blocks_evacuation_candidates * 8);
+  }
+  free(where);
+  test_pop(t, &pinned);
+  test_heap_finish(t);
+}
+
+/* Words of tagged objects that gc_trace_object does not visit are references where
+   the heap is conservative, and only there.  */
+static void words_of_tagged_objects(void **state) {
+  (void)state;
+  enum { COUNT = 1000 };
+  static const size_t words[] = {COUNT, 4 * COUNT};
+  for (int large = 0; large < 2; large++) {
+    struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+    struct test_handle chain = {NULL, NULL}, key = {NULL, NULL};
+    test_push(t, &chain);
+    test_push(t, &key);
+    t->root.ref = test_make_node(t->mut, 0, words[large]);
+    for (int i = 0; i < COUNT; i++) {
+      key.ref = test_make_box(t->mut, i);
+      struct gc_ephemeron *e = test_make_ephemeron(t->mut, &key, &key);
+      gc_ephemeron_chain_push((struct gc_ephemeron **)&chain.ref, e);
+      test_node_payload(t->root.ref)[i] = (uintptr_t)key.ref;
+    }
+    key.ref = NULL;
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    int live = 0;
+    struct gc_ephemeron *e =
+        gc_ephemeron_chain_head((struct gc_ephemeron **)&chain.ref);
+    for (; e; e = gc_ephemeron_chain_next(e))
+      live++;
+    if (GC_CONSERVATIVE_TRACE)
+      assert_int_equal(live, COUNT);
+    else
+      assert_true(live < COUNT / 10);
+    test_pop(t, &key);
+    test_pop(t, &chain);
+    test_heap_finish(t);
+  }
+}
+
 /* What died in the last collection is not found, though its block is not swept
    yet; nor what is in free blocks, or in metadata.  */
 static void dead_objects_do_not_resolve(void **state) {
@@ -237,6 +325,8 @@ int main(void) {
       cmocka_unit_test(pinned_objects_stay),
       cmocka_unit_test(ambiguous_objects_fix_their_referents),
       cmocka_unit_test(embedders_referents_are_fixed),
+      cmocka_unit_test(born_pinned_objects_live_apart),
+      cmocka_unit_test(words_of_tagged_objects),
       cmocka_unit_test(dead_objects_do_not_resolve),
       cmocka_unit_test(resolution_is_concurrent),
   };

@@ -28,11 +28,15 @@ static void __attribute__((noinline)) build_boxes(struct test_heap *t) {
     t->roots.precise.slots[i] = test_make_box(t->mut, i);
 }
 
-/* A box with an edge to SIZE bytes, which nothing else references.  */
+/* A box with an edge to SIZE bytes, which nothing else references; of a kind that
+   the embedder traces.  */
 static void __attribute__((noinline))
 build_victim(struct test_heap *t, size_t size) {
   build_boxes(t);
-  t->root.ref = test_make_box(t->mut, TEST_VICTIM_ID);
+  t->root.ref = gc_allocate(t->mut, sizeof(struct test_box),
+                            GC_CONSERVATIVE_TRACE ? GC_ALLOCATION_TAGGED_PINNED
+                                                  : GC_ALLOCATION_TAGGED);
+  ((struct test_box *)t->root.ref)->tag = TEST_TAG(TEST_BOX, TEST_VICTIM_ID);
   struct test_bytes *bytes = test_make_bytes(t->mut, size);
   gc_write_barrier(t->mut, gc_ref((uintptr_t)t->root.ref),
                    sizeof(struct test_box),

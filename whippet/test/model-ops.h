@@ -141,12 +141,17 @@ static struct model_shape world_random_shape(struct world *w) {
 
 /* Returns null when the heap is full.  */
 static struct pick world_allocate(struct world *w, struct model_shape shape) {
-  void *ref =
-      gc_allocate(w->mut, shape.bytes, model_allocation_kind(shape.kind));
+  enum gc_allocation_kind kind = model_allocation_kind(shape.kind);
+  int pinned = kind == GC_ALLOCATION_TAGGED && model_one_in(w, 8);
+  if (pinned)
+    kind = GC_ALLOCATION_TAGGED_PINNED;
+  void *ref = gc_allocate(w->mut, shape.bytes, kind);
   if (!ref)
     return (struct pick){NULL, NULL};
   struct shadow *s = shadow_make(w, shape.kind, shape.bytes, shape.edges);
   model_initialize(w, ref, s);
+  if (pinned)
+    s->pinned_at = (uintptr_t)ref;
   return (struct pick){ref, s};
 }
 

@@ -135,11 +135,11 @@ make_options (void)
   if (!options)
     return NULL;
 
-  /* The size follows the live data, down as well as up; about as generously
-     as BDW-GC's.  */
+  /* The size follows the live data, down as well as up; a little more
+     generously than BDW-GC's.  */
   gc_options_set_int (options, GC_OPTION_HEAP_SIZE_POLICY,
                       GC_HEAP_SIZE_ADAPTIVE);
-  gc_options_set_double (options, GC_OPTION_HEAP_EXPANSIVENESS, 1.5);
+  gc_options_set_double (options, GC_OPTION_HEAP_EXPANSIVENESS, 2.0);
   gc_options_set_size (options, GC_OPTION_HEAP_SIZE, DEFAULT_HEAP_SIZE);
 
   set_size_option (options, GC_OPTION_HEAP_SIZE, "GC_INITIAL_HEAP_SIZE");

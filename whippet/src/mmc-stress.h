@@ -20,7 +20,8 @@
        delay            microseconds, at most, of random delay when stopping
      GC_MMC_PREFETCH    0: trace without prefetching
      GC_MMC_HUGE_PAGES  0 or 1: never or always ask for huge pages; without,
-                        for slabs added to heaps of at least 16 MiB
+                        for slabs added to heaps of at least 16 MiB, or
+                        what the embedder says
 
    An unknown or malformed switch is reported on stderr and ignored.  */
 
@@ -32,7 +33,13 @@
 
 #include "mmc-heap.h"
 
+/* From which size of the heap on slabs ask for huge pages; an embedder may know
+   better.  */
+#ifdef GC_EMBEDDER_HUGE_PAGE_HEAP_SIZE
+#define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)GC_EMBEDDER_HUGE_PAGE_HEAP_SIZE)
+#else
 #define MMC_HUGE_PAGE_HEAP_SIZE ((size_t)16 * 1024 * 1024)
+#endif
 
 static int stress_set(struct mmc_stress *stress, const char *name,
                       size_t length, unsigned long value) {

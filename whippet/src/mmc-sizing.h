@@ -234,15 +234,19 @@ static int heap_should_compact(struct gc_heap *heap) {
 }
 
 /* After a cycle that marked all: would compacting give back memory?  Then a
-   program that just asked for a collection should have it.  Not if that was of
-   no use the last time and it is too early for another attempt.  */
+   program that just asked for a collection should have it, and a request that
+   finds no room should try it before the heap grows.  Not if that was of no use
+   the last time and it is too early for another attempt.  With heap->lock held;
+   mutators may be running.  */
 static int heap_is_sparse(struct gc_heap *heap) {
   if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   if ((int32_t)(heap->epoch - heap->next_sparse) < 0)
     return 0;
   size_t live = heap->live_bytes - heap->live_large_bytes;
+  nofl_space_lock(&heap->space);
   size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
+  nofl_space_unlock(&heap->space);
   return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
 }
 

@@ -122,6 +122,15 @@ int gc_platform_processor_count(void) {
   return count < 1 ? 1 : count;
 }
 
+size_t gc_platform_cache_size(void) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+  long size = 0;
+#endif
+  return size > 0 ? (size_t)size : GC_PLATFORM_CACHE_SIZE_UNKNOWN;
+}
+
 uint64_t gc_platform_monotonic_nanoseconds(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);

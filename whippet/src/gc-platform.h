@@ -27,6 +27,11 @@ GC_INTERNAL size_t gc_platform_page_size(void);
 /* Processors in the affinity mask of the process, at least 1.  */
 GC_INTERNAL int gc_platform_processor_count(void);
 
+/* Bytes of a processor's own cache, the largest one.  Where the system does not
+   tell, as on some machines that are not x86-64, what most have at least.  */
+#define GC_PLATFORM_CACHE_SIZE_UNKNOWN ((size_t)256 * 1024)
+GC_INTERNAL size_t gc_platform_cache_size(void);
+
 GC_INTERNAL uint64_t gc_platform_monotonic_nanoseconds(void);
 
 /* One past the coldest byte of the calling thread's stack.  May use malloc, as

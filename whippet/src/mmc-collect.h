@@ -338,7 +338,7 @@ static void heap_collect_cycle(struct gc_heap *heap,
   large_space_start_gc(&heap->large, is_minor);
   gc_extern_space_start_gc(heap->extern_space, is_minor);
   gc_pending_ephemerons_prepare(heap->pending_ephemerons);
-  tracer_prepare(&heap->tracer, &heap->space);
+  tracer_prepare(&heap->tracer, &heap->space, heap->live_bytes);
 
   if (GC_UNLIKELY(heap->stress.verify))
     heap_begin_walk(heap);

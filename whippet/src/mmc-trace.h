@@ -616,6 +616,7 @@ static inline uintptr_t trace_shade_pending_edge(struct trace_worker *worker) {
 
 /* What a worker has traced since it last added that to its statistics: in
    registers, because one sum in memory would wait for the other.  */
+#define TRACE_TALLY_LIMIT 64
 struct trace_tally {
   size_t objects, bytes;
 };
@@ -627,10 +628,46 @@ static inline void trace_flush_tally(struct trace_worker *worker,
   *tally = (struct trace_tally){0, 0};
 }
 
+/* What has been traced, in objects.  A large one counts by its size.  */
+static inline size_t trace_work(struct trace_worker *worker) {
+  return worker->objects_traced + worker->bytes_traced / 64;
+}
+
+static inline int trace_measures_pace(struct trace_worker *worker) {
+  return worker->measuring && !worker->evacuating;
+}
+
+static void trace_start_sample(struct trace_worker *worker) {
+  trace_pace_start(&worker->pace, gc_platform_monotonic_nanoseconds(),
+                   trace_work(worker));
+}
+
+static void GC_NEVER_INLINE trace_take_sample(struct trace_worker *worker) {
+  if (worker->in_cache) {
+    if (tracer_is_in_cache(worker->tracer, worker->bytes_traced))
+      return;
+    worker->in_cache = 0;
+    worker->prefetch = worker->pace.prefetch;
+    trace_start_sample(worker);
+    return;
+  }
+  uint64_t now = gc_platform_monotonic_nanoseconds();
+  size_t work = trace_work(worker);
+  worker->prefetch = trace_pace_sample(&worker->pace, now, work);
+  trace_pace_start(&worker->pace, now, work);
+}
+
+static inline void trace_keep_pace(struct trace_worker *worker, size_t sample) {
+  if (trace_work(worker) - worker->pace.start_work >= sample &&
+      trace_measures_pace(worker))
+    trace_take_sample(worker);
+}
+
 static void trace_worker_drain(struct trace_worker *worker) {
-  unsigned countdown = 64;
   struct trace_tally tally = {0, 0};
   trace_all_roots(worker);
+  if (trace_measures_pace(worker))
+    trace_start_sample(worker);
   for (;;) {
     uintptr_t item;
     if (worker->fifo_count && (worker->fifo_count >= TRACER_FIFO_MIN ||
@@ -652,13 +689,15 @@ static void trace_worker_drain(struct trace_worker *worker) {
     } else {
       trace_unusual_item(worker, item);
     }
-    if (GC_PARALLEL && worker->parallel && --countdown == 0) {
-      countdown = 64;
+    if (GC_UNLIKELY(tally.objects >= TRACE_TALLY_LIMIT)) {
       trace_flush_tally(worker, &tally);
-      trace_consider_sharing(worker);
+      trace_keep_pace(worker, TRACE_PACE_SAMPLE);
+      if (GC_PARALLEL && worker->parallel)
+        trace_consider_sharing(worker);
     }
   }
   trace_flush_tally(worker, &tally);
+  trace_keep_pace(worker, TRACE_PACE_SAMPLE_MIN);
 }
 
 /* Finish the pending edges without tracing further: after a roots-only

@@ -32,6 +32,7 @@
 #include "gc-edge.h"
 #include "gc-platform.h"
 #include "nofl-allocator.h"
+#include "trace-pace.h"
 
 struct gc_heap;
 struct gc_tracer;
@@ -57,6 +58,12 @@ enum trace_tag {
   TRACE_EXTERN = 2,
   TRACE_SLICES = 3,
   TRACE_TAG_MASK = 7
+};
+
+enum trace_prefetching {
+  TRACE_PREFETCHING_NEVER,
+  TRACE_PREFETCHING_ALWAYS,
+  TRACE_PREFETCHING_MEASURED
 };
 
 struct trace_pending_edge {
@@ -95,6 +102,12 @@ struct trace_worker {
   /* Edges whose referents are being prefetched.  */
   uint32_t fifo_head, fifo_count;
   struct trace_pending_edge fifo[TRACER_FIFO_SIZE];
+
+  /* Whether to prefetch, if MEASURING.  What is expected to be IN_CACHE is
+     traced without, until it turns out to be more.  */
+  uint8_t measuring;
+  uint8_t in_cache;
+  struct trace_pace pace;
 
   struct nofl_allocator target;
 
@@ -148,7 +161,8 @@ struct gc_tracer {
   unsigned parallelism;  /* workers wanted, with the main one */
   unsigned worker_count; /* workers that exist */
   size_t stack_limit;    /* stress: capacity of a private stack */
-  uint8_t prefetch;
+  enum trace_prefetching prefetching;
+  size_t cache_size;
 
   /* Futex: see above.  Changes are acquire-release.  */
   __attribute__((aligned(64))) uint32_t state;
@@ -493,7 +507,8 @@ static int tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
     parallelism = TRACER_MAX_WORKERS;
   tracer->parallelism = parallelism;
   tracer->worker_count = 1;
-  tracer->prefetch = 1;
+  tracer->prefetching = TRACE_PREFETCHING_MEASURED;
+  tracer->cache_size = gc_platform_cache_size();
   tracer->workers = gc_platform_map(parallelism * sizeof(struct trace_worker));
   if (!tracer->workers || !tracer_reserve_roots(tracer, 256))
     return 0;
@@ -503,6 +518,7 @@ static int tracer_init(struct gc_tracer *tracer, struct gc_heap *heap,
     worker->tracer = tracer;
     worker->id = i;
     worker->steal_seed = i * 2654435761u + 1;
+    trace_pace_init(&worker->pace);
     nofl_allocator_init(&worker->target, NOFL_CLASS_ORDINARY);
   }
   return trace_stack_grow(&tracer->workers[0]);
@@ -515,9 +531,18 @@ static void tracer_limit_stacks(struct gc_tracer *tracer, size_t limit) {
     tracer->workers[0].capacity = limit;
 }
 
-/* Start of a collection.  */
+/* May LIVE_BYTES, with their metadata and what else a trace touches, stay in the
+   cache?  */
+static inline int tracer_is_in_cache(const struct gc_tracer *tracer,
+                                     size_t live_bytes) {
+  return live_bytes < tracer->cache_size - tracer->cache_size / 4;
+}
+
+/* Start of a collection.  The one before found LIVE_BYTES.  */
 static void tracer_prepare(struct gc_tracer *tracer,
-                           const struct nofl_space *space) {
+                           const struct nofl_space *space, size_t live_bytes) {
+  int measuring = tracer->prefetching == TRACE_PREFETCHING_MEASURED;
+  int in_cache = measuring && tracer_is_in_cache(tracer, live_bytes);
   tracer_clear_roots(tracer);
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
@@ -530,7 +555,11 @@ static void tracer_prepare(struct gc_tracer *tracer,
     worker->objects_moved = worker->granules_moved = 0;
     worker->objects_since_wake = 0;
     worker->evacuating = worker->eager_ephemerons = 0;
-    worker->prefetch = tracer->prefetch;
+    worker->measuring = measuring;
+    worker->in_cache = in_cache;
+    worker->prefetch = !measuring
+                           ? tracer->prefetching == TRACE_PREFETCHING_ALWAYS
+                           : !in_cache && worker->pace.prefetch;
     worker->space_base = space->base;
     worker->current_mark = space->current_mark;
     worker->space_extent = nofl_space_extent(space);

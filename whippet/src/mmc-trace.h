@@ -67,6 +67,9 @@ static inline void trace_push_nofl(struct trace_worker *worker, uintptr_t addr,
                                    uint8_t byte) {
   if (GC_LIKELY(!(byte & NOFL_KIND_MASK)))
     trace_push(worker, addr | TRACE_PRECISE);
+  else if ((byte & NOFL_KIND_NONE) && (byte & NOFL_END))
+    /* One granule of raw bytes, as boxed numbers are: there is no more to do.  */
+    trace_count(worker, NOFL_GRANULE_SIZE);
   else
     trace_push_unusual(worker, addr);
 }

@@ -279,8 +279,9 @@ SCM_INTERNAL int scm_i_gc_run_finalizers (void);
 
 /* NOTIFIER, or nothing if NULL, is called after each collection that
    found something to finalize, or that has to be told to the callbacks
-   below, by some thread, in Guile mode.  */
-SCM_INTERNAL void scm_i_gc_set_finalizer_notifier (void (*notifier) (void));
+   below, by some thread, in Guile mode.  If it returns 0 it is called again
+   soon.  */
+SCM_INTERNAL void scm_i_gc_set_finalizer_notifier (int (*notifier) (void));
 
 /* Have scm_i_gc_run_finalizers call CALLBACK once after collections.  */
 SCM_INTERNAL void scm_i_gc_add_callback (void (*callback) (void));

@@ -47,7 +47,7 @@ scm_i_gc_on_finalizers (struct gc_heap *heap, size_t count)
 
 int scm_i_gc_after_collection_pending;
 
-static void (*finalizer_notifier) (void);
+static int (*finalizer_notifier) (void);
 
 #define MAX_CALLBACKS 16
 static void (*callbacks[MAX_CALLBACKS]) (void);
@@ -55,7 +55,7 @@ static int n_callbacks;
 static int callbacks_pending;
 
 void
-scm_i_gc_set_finalizer_notifier (void (*notifier) (void))
+scm_i_gc_set_finalizer_notifier (int (*notifier) (void))
 {
   __atomic_store_n (&finalizer_notifier, notifier, __ATOMIC_RELEASE);
 }
@@ -71,7 +71,7 @@ scm_i_gc_add_callback (void (*callback) (void))
 void
 scm_i_gc_after_collection (scm_thread *thread)
 {
-  void (*notifier) (void);
+  int (*notifier) (void);
 
   if (!thread || !thread->guile_mode
       || !__atomic_exchange_n (&scm_i_gc_after_collection_pending, 0,
@@ -83,8 +83,9 @@ scm_i_gc_after_collection (scm_thread *thread)
   notifier = __atomic_load_n (&finalizer_notifier, __ATOMIC_ACQUIRE);
   if (notifier
       && (__atomic_load_n (&callbacks_pending, __ATOMIC_RELAXED)
-          || __atomic_load_n (&finalizers_fired, __ATOMIC_RELAXED)))
-    notifier ();
+          || __atomic_load_n (&finalizers_fired, __ATOMIC_RELAXED))
+      && !notifier ())
+    __atomic_store_n (&scm_i_gc_after_collection_pending, 1, __ATOMIC_RELEASE);
 }
 
 

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 
 #include "async.h"
+#include "finalizers.h"
 #include "pairs.h"
 #include "threads.h"
 
@@ -302,9 +303,11 @@ scm_i_gc_call_with_stack_base (void *(*func) (struct scm_gc_stack_base *,
 
 /* Locks that another thread could hold when it vanishes in the child.
    scm_i_misc_mutex is held during allocation, the safepoint at which most
-   threads are stopped.  */
+   threads are stopped.  The last is taken after a collection, hence by
+   threads that may hold the others.  */
 static scm_i_pthread_mutex_t *const fork_locks[] =
-  { &scm_i_misc_mutex, &scm_i_gc_roots_lock, &scm_i_gc_finalizers_lock };
+  { &scm_i_misc_mutex, &scm_i_gc_roots_lock, &scm_i_gc_finalizers_lock,
+    &scm_i_finalization_thread_lock };
 
 enum { N_FORK_LOCKS = sizeof fork_locks / sizeof fork_locks[0] };
 
@@ -328,6 +331,7 @@ static void
 unlock_in_child (void)
 {
   scm_i_gc_finalizers_in_child ();
+  scm_i_finalizer_in_child ();
   unlock_after_fork ();
 }
 

@@ -303,11 +303,12 @@ scm_i_gc_call_with_stack_base (void *(*func) (struct scm_gc_stack_base *,
 
 /* Locks that another thread could hold when it vanishes in the child.
    scm_i_misc_mutex is held during allocation, the safepoint at which most
-   threads are stopped.  The last is taken after a collection, hence by
-   threads that may hold the others.  */
+   threads are stopped.  The first may be held by a thread that waits for the
+   finalization thread, which takes the others; and nobody waits for it who
+   holds one of them.  */
 static scm_i_pthread_mutex_t *const fork_locks[] =
-  { &scm_i_misc_mutex, &scm_i_gc_roots_lock, &scm_i_gc_finalizers_lock,
-    &scm_i_finalization_thread_lock };
+  { &scm_i_finalization_thread_lock,
+    &scm_i_misc_mutex, &scm_i_gc_roots_lock, &scm_i_gc_finalizers_lock };
 
 enum { N_FORK_LOCKS = sizeof fork_locks / sizeof fork_locks[0] };
 

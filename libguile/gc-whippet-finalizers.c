@@ -85,6 +85,7 @@ scm_i_gc_after_collection (scm_thread *thread)
       && (__atomic_load_n (&callbacks_pending, __ATOMIC_RELAXED)
           || __atomic_load_n (&finalizers_fired, __ATOMIC_RELAXED))
       && !notifier ())
+    /* Release, as when a collection ends: pairs with the exchange above.  */
     __atomic_store_n (&scm_i_gc_after_collection_pending, 1, __ATOMIC_RELEASE);
 }
 

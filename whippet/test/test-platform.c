@@ -42,6 +42,8 @@ static void test_process(void **state) {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0)
     assert_int_equal(gc_platform_processor_count(), CPU_COUNT(&set));
+  /* More than any first-level cache; less than a machine's memory.  */
+  assert_in_range(gc_platform_cache_size(), 64 * 1024, 1024 * 1024 * 1024);
 
   uint64_t t0 = gc_platform_monotonic_nanoseconds();
   usleep(2000);

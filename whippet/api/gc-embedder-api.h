@@ -62,7 +62,8 @@ gc_extern_space_finish_gc(struct gc_extern_space *space, int is_minor_gc);
 
 /* Call VISIT (edge, HEAP, TRACE_DATA) once for each field of the TAGGED object
    REF that holds a reference; null and immediates are allowed.  Return the
-   object's size in bytes, as at allocation.  If VISIT is NULL, HEAP and
+   object's size in bytes, as at allocation; for one that is still zero all over,
+   because it is not initialised yet, any size will do.  If VISIT is NULL, HEAP and
    TRACE_DATA are NULL too: only return the size.  Threads trace different
    objects concurrently, and other objects may be on the move: read no memory
    but the object's own.  VISIT may update the field, then or until the end of

@@ -449,7 +449,25 @@ static inline size_t trace_size_in_heap(size_t bytes) {
   return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
 }
 
-/* Trace the object at ADDR precisely; returns its size in the heap.  */
+/* Is the object of SIZE bytes at ADDR zero all over, as it was allocated?  */
+static GC_NEVER_INLINE int trace_object_is_blank(uintptr_t addr, size_t size) {
+  for (size_t i = 0; i < size; i += sizeof(uintptr_t))
+    if (*(const uintptr_t *)(addr + i))
+      return 0;
+  return 1;
+}
+
+/* The embedder says that the object of SIZE bytes at ADDR has BYTES: is that
+   right?  It cannot know the size of an object that is not initialised yet, if it
+   tells sizes by tags.  */
+static inline int trace_size_is_right(uintptr_t addr, size_t size,
+                                      size_t bytes) {
+  return trace_size_in_heap(bytes) == trace_size_in_heap(size) ||
+         trace_object_is_blank(addr, size);
+}
+
+/* Trace the object at ADDR precisely; returns its size in the heap, or less if
+   it is not initialised yet.  */
 static inline size_t GC_ALWAYS_INLINE
 trace_precise_object(struct trace_worker *worker, uintptr_t addr);
 static inline size_t trace_precise_object(struct trace_worker *worker,
@@ -457,7 +475,7 @@ static inline size_t trace_precise_object(struct trace_worker *worker,
   size_t bytes =
       gc_trace_object(gc_ref(addr), trace_visit, worker->heap, worker);
   GC_ASSERT(!nofl_space_contains(&worker->heap->space, addr) ||
-            trace_size_in_heap(bytes) == nofl_object_size(addr));
+            trace_size_is_right(addr, nofl_object_size(addr), bytes));
   return trace_size_in_heap(bytes);
 }
 

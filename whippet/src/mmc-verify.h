@@ -339,7 +339,7 @@ static void verify_precise_object(struct gc_heap *heap, uintptr_t addr,
                                   size_t size) {
   struct verify_object object = {heap, verify_heap_holder(addr)};
   size_t bytes = gc_trace_object(gc_ref(addr), verify_edge, heap, &object);
-  if (trace_size_in_heap(bytes) == trace_size_in_heap(size))
+  if (trace_size_is_right(addr, size, bytes))
     return;
   fprintf(stderr,
           "heap verifier: embedder disagrees about the size of object ");

@@ -19,6 +19,7 @@
 
 enum test_fault {
   FAULT_NONE,
+  FAULT_BLANK_OBJECT,      /* none: not initialised yet, traced as 16 bytes */
   FAULT_UNTRACED_EDGE,     /* of the victim, a box */
   FAULT_SHIFTED_EDGE,      /* by SHIFT, while it is verified */
   FAULT_WRONG_EDGE,        /* by SHIFT, also while it is traced */
@@ -75,8 +76,9 @@ GC_EMBEDDER_API inline size_t gc_trace_object(struct gc_ref ref,
   struct test_box *box = gc_ref_heap_object(ref);
   if (visit && box->tag == TEST_TAG(TEST_BOX, TEST_VICTIM_ID))
     return faulty_trace_victim(box, visit, heap, trace_data);
-  /* Free memory.  */
-  if (!box->tag && test_faults.fault == FAULT_WRONG_EDGE)
+  /* Free memory, or not initialised.  */
+  if (!box->tag && (test_faults.fault == FAULT_WRONG_EDGE ||
+                    test_faults.fault == FAULT_BLANK_OBJECT))
     return sizeof(*box);
   return right_trace_object(ref, visit, heap, trace_data);
 }
@@ -102,6 +104,8 @@ GC_EMBEDDER_API inline const char *gc_check_referent(struct gc_ref ref,
   if (test_faults.fault == FAULT_IMPLAUSIBLE_OBJECT &&
       tag == TEST_TAG(TEST_BOX, TEST_VICTIM_ID))
     return "odd object";
+  if (!tag && test_faults.fault == FAULT_BLANK_OBJECT)
+    return NULL;
   if (!(tag & 1) || kind < TEST_LEAF || kind >= TEST_EXTERN)
     return "no such kind of object";
   return pointerless && kind != TEST_BYTES && kind != TEST_LEAF

@@ -55,6 +55,23 @@ static void __attribute__((noinline)) build_large_victim(struct test_heap *t) {
   build_victim(t, 100000);
 }
 
+/* Objects that a debugger may see between allocation and initialisation.  */
+static void __attribute__((noinline)) build_blank(struct test_heap *t) {
+  test_faults.fault = FAULT_BLANK_OBJECT;
+  for (int i = 0; i < SLOTS; i++)
+    t->roots.precise.slots[i] =
+        gc_allocate(t->mut, 16 + i % 10 * 16, GC_ALLOCATION_TAGGED);
+}
+
+/* Like the latter, but their first word only is zero.  */
+static void __attribute__((noinline)) build_untagged(struct test_heap *t) {
+  build_blank(t);
+  for (int i = 0; i < SLOTS; i++) {
+    uintptr_t *words = t->roots.precise.slots[i];
+    words[i % 10 * 2 + 1] = 7;
+  }
+}
+
 /* Ephemerons in the list of handles, whose keys are in the slots.  */
 static void __attribute__((noinline)) build_ephemerons(struct test_heap *t) {
   build_boxes(t);
@@ -231,6 +248,20 @@ static void wrong_sizes_are_found(void **state) {
                                   "embedder disagrees about the size", MAJOR});
 }
 
+#if !GC_CONSERVATIVE_TRACE
+static void blank_objects_may_have_any_size(void **state) {
+  (void)state;
+  for (int kind = GC_COLLECTION_MINOR; kind <= GC_COLLECTION_COMPACTING; kind++)
+    check_case(&(struct fault_case){FAULT_BLANK_OBJECT, 0, build_blank, NULL,
+                                    (enum gc_collection_kind)kind});
+#if !GC_DEBUG
+  /* Else the tracer asserts.  */
+  check_case(&(struct fault_case){FAULT_BLANK_OBJECT, 0, build_untagged,
+                                  "embedder disagrees about the size", MAJOR});
+#endif
+}
+#endif
+
 static void implausible_objects_are_found(void **state) {
   (void)state;
   check_case(&(struct fault_case){FAULT_IMPLAUSIBLE_OBJECT, 0,
@@ -239,12 +270,15 @@ static void implausible_objects_are_found(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_right_passes),
-      cmocka_unit_test(missing_marks_are_found),
-      cmocka_unit_test(superfluous_marks_are_found),
-      cmocka_unit_test(edges_to_no_object_are_found),
-      cmocka_unit_test(wrong_sizes_are_found),
-      cmocka_unit_test(implausible_objects_are_found),
+    cmocka_unit_test(what_is_right_passes),
+    cmocka_unit_test(missing_marks_are_found),
+    cmocka_unit_test(superfluous_marks_are_found),
+    cmocka_unit_test(edges_to_no_object_are_found),
+    cmocka_unit_test(wrong_sizes_are_found),
+#if !GC_CONSERVATIVE_TRACE
+    cmocka_unit_test(blank_objects_may_have_any_size),
+#endif
+    cmocka_unit_test(implausible_objects_are_found),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #define MMC_COLLECT_H
 
 #include "mmc-barrier.h"
+#include "mmc-nursery.h"
 #include "mmc-sizing.h"
 #include "mmc-trace.h"
 #include "mmc-verify.h"
@@ -25,20 +26,6 @@
 #else
 #define MMC_EMBEDDER_FIXES_REFERENTS 0
 #endif
-
-/* What the allocation that caused a collection is waiting for.  Satisfied
-   while the world is still stopped, so that no other mutator can take what
-   this collection found.  */
-struct mmc_request {
-  struct nofl_allocator *allocator; /* small: needs a hole ... */
-  size_t granules;                  /* ... of this size */
-  size_t large_bytes;               /* large: needs so many */
-  uint8_t large_kind;
-  uint8_t large_clear; /* all zero, or only the first granule? */
-  int use_reserve;
-  uint8_t satisfied;
-  void *large_object;
-};
 
 static void *heap_try_allocate_large(struct gc_heap *heap,
                                      const struct mmc_request *request);
@@ -321,8 +308,15 @@ static void heap_satisfy_request(struct gc_heap *heap,
   }
 }
 
-/* One cycle of KIND.  No allocator holds a block and all blocks are swept.
-   MAX_SURVIVORS: fuller blocks are not evacuated.  */
+/* A minor collection traces no more than has been allocated, large objects
+   included.  */
+static size_t heap_expected_to_trace(struct gc_heap *heap, int is_minor) {
+  uint64_t young = heap_allocation_counter(heap) - heap->counter_at_last_gc;
+  return is_minor && young < heap->live_bytes ? young : heap->live_bytes;
+}
+
+/* One cycle of KIND.  No allocator holds a block and, unless it is a minor one,
+   all blocks are swept.  MAX_SURVIVORS: fuller blocks are not evacuated.  */
 static void heap_collect_cycle(struct gc_heap *heap,
                                enum gc_collection_kind kind,
                                size_t max_survivors) {
@@ -338,7 +332,9 @@ static void heap_collect_cycle(struct gc_heap *heap,
   large_space_start_gc(&heap->large, is_minor);
   gc_extern_space_start_gc(heap->extern_space, is_minor);
   gc_pending_ephemerons_prepare(heap->pending_ephemerons);
-  tracer_prepare(&heap->tracer, &heap->space, heap->live_bytes);
+  size_t expected = heap_expected_to_trace(heap, is_minor);
+  tracer_prepare(&heap->tracer, &heap->space, expected,
+                 !is_minor || expected > MMC_PARALLEL_THRESHOLD);
 
   if (GC_UNLIKELY(heap->stress.verify))
     heap_begin_walk(heap);
@@ -356,7 +352,14 @@ static void heap_collect_cycle(struct gc_heap *heap,
   nofl_space_discharge_large(&heap->space, freed);
   heap->live_large_bytes = large_space_live_bytes(&heap->large);
   heap->live_bytes = old_live + traced;
+  if (is_minor)
+    heap->nursery_traced = traced;
   size_t emptied = nofl_space_finish_gc(&heap->space, kind);
+  if (!is_minor || !heap->nursery_is_part) {
+    nofl_space_forget_fragmentation(&heap->space);
+    heap->passed_granules = 0;
+    heap->compaction_clock++;
+  }
   heap->statistics.blocks_evacuation_candidates += candidates;
   heap->statistics.blocks_evacuated_empty += emptied;
   if (kind == GC_COLLECTION_COMPACTING)
@@ -378,11 +381,12 @@ static void heap_collect_stopped(struct gc_heap *heap,
   struct nofl_space *space = &heap->space;
   space->collecting = 1;
   heap_finish_allocators(heap);
-  nofl_space_finish_sweeping(space);
+  enum gc_collection_kind kind = heap_determine_kind(heap, requested, request);
+  if (kind != GC_COLLECTION_MINOR)
+    nofl_space_finish_sweeping(space);
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
-  enum gc_collection_kind kind =
-      heap_determine_kind(heap, requested, request ? request->large_bytes : 0);
+  heap_close_nursery(heap, kind);
   space->evacuation_credit = heap_evacuation_credit(heap);
   if (kind == GC_COLLECTION_COMPACTING) {
     size_t max = requested == GC_COLLECTION_COMPACTING ? MMC_DENSE_GRANULES
@@ -402,7 +406,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
       nofl_space_finish_sweeping(space);
       heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
       if (!heap->compaction_was_useful)
-        heap->next_sparse = heap->epoch + heap->compaction_interval;
+        heap->next_sparse = heap->compaction_clock + heap->compaction_interval;
     }
   }
   space->evacuation_credit = 0;
@@ -423,14 +427,18 @@ static void heap_collect_stopped(struct gc_heap *heap,
 
 /* What can be done before mutators are stopped: work that would lengthen the
    pause, and calls that may block or allocate.  */
-static void heap_prepare_to_stop(struct gc_heap *heap) {
+static void heap_prepare_to_stop(struct gc_heap *heap,
+                                 enum gc_collection_kind requested,
+                                 const struct mmc_request *request) {
 #if GC_CONSERVATIVE_ROOTS
   gc_platform_prepare_global_roots();
 #endif
   tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 8);
   if (GC_PARALLEL && heap->live_bytes > MMC_PARALLEL_THRESHOLD)
     tracer_start_threads(&heap->tracer);
-  nofl_space_finish_sweeping(&heap->space);
+  /* The kind as far as it can be told now.  */
+  if (heap_choose_kind(heap, requested, request) != GC_COLLECTION_MINOR)
+    nofl_space_finish_sweeping(&heap->space);
 }
 
 /* Collect.  MUT is the calling thread's running mutator, or NULL.  With
@@ -441,7 +449,7 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
                                          struct mmc_request *request) {
   if (mut)
     MUTATOR_EVENT(mut, mutator_cause_gc);
-  heap_prepare_to_stop(heap);
+  heap_prepare_to_stop(heap, requested, request);
   heap->pause_start = gc_platform_monotonic_nanoseconds();
   HEAP_EVENT(heap, requesting_stop);
   heap_stop_world(heap, mut);
@@ -452,6 +460,8 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
   heap_collect_stopped(heap, requested, request);
   heap->sizing.last_nsec = gc_platform_monotonic_nanoseconds();
   heap_record_end(heap, heap->sizing.last_nsec - heap->pause_start);
+  if (GC_GENERATIONAL)
+    heap_open_nursery(heap);
   heap_end_statistics(heap);
   HEAP_EVENT(heap, restarting_mutators);
   heap_restart_world(heap);

@@ -29,6 +29,7 @@
 #include "mmc-attrs.h"
 #include "mmc-walk-log.h"
 #include "nofl-collect.h"
+#include "nursery-limit.h"
 #include "tracer.h"
 
 enum mutator_status {
@@ -113,6 +114,20 @@ struct mmc_sizing {
   uint64_t last_counter;
 };
 
+/* What the allocation that caused a collection is waiting for.  Satisfied
+   while the world is still stopped, so that no other mutator can take what
+   this collection found.  */
+struct mmc_request {
+  struct nofl_allocator *allocator; /* small: needs a hole ... */
+  size_t granules;                  /* ... of this size */
+  size_t large_bytes;               /* large: needs so many */
+  uint8_t large_kind;
+  uint8_t large_clear; /* all zero, or only the first granule? */
+  int use_reserve;
+  uint8_t satisfied;
+  void *large_object;
+};
+
 struct gc_heap {
   struct nofl_space space;
   struct large_space large;
@@ -134,8 +149,11 @@ struct gc_heap {
   /* Collections started whose kind is at least the index; only grows.  */
   uint64_t started[GC_COLLECTION_COMPACTING + 1];
   uint32_t epoch;
-  /* No compaction by choice before this epoch, and how long to wait after the
-     next one.  */
+  /* Counts collections; those that are due to the nursery's limit count as one
+     when as much as was free has been allocated.  */
+  uint32_t compaction_clock;
+  /* No compaction by choice before the clock shows this, and how long to wait
+     after the next one.  */
   uint32_t next_compaction;
   uint32_t compaction_interval;
   uint8_t compaction_was_useful;
@@ -150,7 +168,19 @@ struct gc_heap {
   /* A remembered edge could not be recorded.  */
   uint32_t minor_impossible;
   double major_threshold; /* yield below which a minor run ends */
-  size_t live_bytes;      /* at the end of the last collection */
+
+  /* Generational; mmc-nursery.h.  */
+  struct nursery_limit nursery;
+  size_t nursery_fixed;      /* bytes, from the environment; 0: not given */
+  size_t nursery_limit;      /* granules; SIZE_MAX: none; relaxed */
+  size_t nursery_bytes;      /* that were allocated in the last one */
+  uint8_t nursery_hit_limit; /* that was why the last one ended */
+  uint8_t nursery_is_part;   /* and it was a part of what was free */
+  size_t nursery_traced;     /* bytes that survived it */
+  uint64_t nursery_start;    /* nanoseconds of CPU time */
+  size_t passed_granules;    /* allocated since fragmentation was forgotten */
+
+  size_t live_bytes; /* at the end of the last collection */
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
   /* Bytes; relaxed atomic.  */

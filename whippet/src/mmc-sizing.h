@@ -19,8 +19,6 @@
 #define MMC_RESERVE_PER_CENT 2
 /* Thresholds of the decision table.  */
 #define MMC_FRAGMENTATION_TO_COMPACT 0.10
-/* Mean size of holes, in granules, below which allocation is slow.  */
-#define MMC_SMALL_HOLE_GRANULES 24
 /* Collections between compactions that nobody asked for.  The interval doubles
    when one gains little.  */
 #define MMC_MIN_COMPACTION_INTERVAL 8
@@ -30,6 +28,8 @@
    compacted is not copied again by the next one; and when nobody asked.  */
 #define MMC_DENSE_GRANULES (NOFL_GRANULES_PER_BLOCK - NOFL_HISTOGRAM_GRANULES)
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
+/* A limited nursery is at most this part of what is free.  */
+#define MMC_NURSERY_PART 4
 /* A heap is sparse if its blocks have a quarter more room than live data, and
    this much.  */
 #define MMC_SPARSE_HEAP_SLACK ((size_t)2 * 1024 * 1024)
@@ -184,18 +184,31 @@ static void heap_apply_sizing_policy(struct gc_heap *heap, size_t expected) {
   heap_resize(heap, size);
 }
 
-/* Part of the nofl space that is in the rests of holes, by the last sweep.  */
-static double heap_fragmentation(struct gc_heap *heap) {
-  size_t total = heap->space.budget_bytes >> NOFL_GRANULE_SIZE_LOG_2;
-  return total ? (double)heap->space.abandoned_granules / total : 0;
-}
-
 /* What part of the heap did the last collection free?  */
 static double heap_yield(struct gc_heap *heap) {
   size_t budget = heap->space.budget_bytes;
   if (!budget || heap->live_bytes >= budget)
     return 0;
   return 1.0 - (double)heap->live_bytes / budget;
+}
+
+/* Granules allocated since the last collection, as far as counted.  Relaxed: exact
+   once every allocator has been finished.  */
+static inline size_t heap_new_granules(struct gc_heap *heap) {
+  return gc_atomic_load_relaxed(&heap->space.allocated_granules);
+}
+
+/* Part of the nofl space that is in the rests of holes, by the last sweep.  If
+   allocators have passed through some of what is free only, perhaps more than
+   once, the rest is taken to be like that.  */
+static double heap_fragmentation(struct gc_heap *heap) {
+  struct nofl_space *space = &heap->space;
+  double abandoned = gc_atomic_load_relaxed(&space->abandoned_granules);
+  size_t total = space->budget_bytes >> NOFL_GRANULE_SIZE_LOG_2;
+  if (heap->passed_granules)
+    return heap_yield(heap) * abandoned /
+           (abandoned + heap->passed_granules + heap_new_granules(heap));
+  return total ? abandoned / total : 0;
 }
 
 /* Blocks that a compaction may take beyond the budget and the reserve: room for
@@ -221,14 +234,15 @@ static size_t heap_evacuation_credit(struct gc_heap *heap) {
 /* Did mutators get most of their memory in small pieces?  */
 static int heap_has_small_holes(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
-  size_t bytes = space->swept_hole_granules << NOFL_GRANULE_SIZE_LOG_2;
-  return bytes > space->budget_bytes / 8 &&
-         space->swept_hole_granules <
-             space->swept_holes * MMC_SMALL_HOLE_GRANULES;
+  size_t granules = gc_atomic_load_relaxed(&space->swept_hole_granules);
+  size_t holes = gc_atomic_load_relaxed(&space->swept_holes);
+  return granules << NOFL_GRANULE_SIZE_LOG_2 > space->budget_bytes / 8 &&
+         granules < holes * NOFL_SMALL_HOLE_GRANULES;
 }
 
 static int heap_should_compact(struct gc_heap *heap) {
-  return NOFL_MOVES && (int32_t)(heap->epoch - heap->next_compaction) >= 0 &&
+  return NOFL_MOVES &&
+         (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0 &&
          (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
           heap_has_small_holes(heap) || heap->shrink_blocked);
 }
@@ -241,7 +255,7 @@ static int heap_should_compact(struct gc_heap *heap) {
 static int heap_is_sparse(struct gc_heap *heap) {
   if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
-  if ((int32_t)(heap->epoch - heap->next_sparse) < 0)
+  if ((int32_t)(heap->compaction_clock - heap->next_sparse) < 0)
     return 0;
   size_t live = heap->live_bytes - heap->live_large_bytes;
   nofl_space_lock(&heap->space);
@@ -263,10 +277,40 @@ static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
   if (interval > MMC_MAX_COMPACTION_INTERVAL)
     interval = MMC_MAX_COMPACTION_INTERVAL;
   heap->compaction_interval = interval;
-  heap->next_compaction = heap->epoch + interval;
+  heap->next_compaction = heap->compaction_clock + interval;
 }
 
-static enum gc_collection_kind heap_major_or_minor(struct gc_heap *heap) {
+/* Has as much been allocated as should be between two collections?  */
+static inline int heap_nursery_is_full(struct gc_heap *heap) {
+  /* Relaxed: seen a little late by some thread.  */
+  return GC_GENERATIONAL && heap_new_granules(heap) >=
+                                gc_atomic_load_relaxed(&heap->nursery_limit);
+}
+
+/* Has as much been allocated, perhaps in many nurseries, as was free?  */
+static int heap_has_been_filled(struct gc_heap *heap) {
+  size_t granules = heap->passed_granules + heap_new_granules(heap);
+  size_t bytes = granules << NOFL_GRANULE_SIZE_LOG_2;
+  return heap->live_bytes + bytes >= heap->heap_size;
+}
+
+/* The yield below which a run of minor collections ends: when they would have to
+   be much more frequent.  With a limit they are frequent anyway.  */
+static double heap_major_threshold(struct gc_heap *heap) {
+  size_t limit = heap->nursery_limit;
+  double threshold = heap->major_threshold;
+  if (limit == SIZE_MAX)
+    return threshold;
+  double nursery = (double)(limit << NOFL_GRANULE_SIZE_LOG_2);
+  double least = MMC_NURSERY_PART * nursery / (heap->heap_size + 1);
+  if (least < MMC_MIN_MAJOR_YIELD)
+    least = MMC_MIN_MAJOR_YIELD;
+  return least < threshold ? least : threshold;
+}
+
+/* EXHAUSTED: there was no room left.  */
+static enum gc_collection_kind heap_major_or_minor(struct gc_heap *heap,
+                                                   int exhausted) {
   if (!GC_GENERATIONAL || heap->minor_impossible)
     return GC_COLLECTION_MAJOR;
   double yield = heap_yield(heap);
@@ -280,13 +324,19 @@ static enum gc_collection_kind heap_major_or_minor(struct gc_heap *heap) {
     heap->major_threshold = threshold;
     return GC_COLLECTION_MINOR;
   }
-  return yield < heap->major_threshold ? GC_COLLECTION_MAJOR
-                                       : GC_COLLECTION_MINOR;
+  if (yield < heap_major_threshold(heap))
+    return GC_COLLECTION_MAJOR;
+  /* What is free is in holes that are too small.  */
+  if (exhausted && heap->nursery_limit != SIZE_MAX &&
+      heap_new_granules(heap) < heap->nursery_limit / 2)
+    return GC_COLLECTION_MAJOR;
+  return GC_COLLECTION_MINOR;
 }
 
+/* With heap->lock held; mutators may be running.  */
 static enum gc_collection_kind
 heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
-                 size_t large_request) {
+                 const struct mmc_request *request) {
   if (requested != GC_COLLECTION_ANY) {
     if (requested == GC_COLLECTION_MINOR &&
         (!GC_GENERATIONAL || !heap->collected_before || heap->minor_impossible))
@@ -295,21 +345,23 @@ heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
   }
   if (!heap->collected_before)
     return GC_COLLECTION_MAJOR;
-  if (large_request && GC_GENERATIONAL)
+  if (request && request->large_bytes && GC_GENERATIONAL)
     return GC_COLLECTION_MAJOR;
-  if (heap_should_compact(heap))
-    return GC_COLLECTION_COMPACTING;
-  return heap_major_or_minor(heap);
+  int full = heap_nursery_is_full(heap);
+  enum gc_collection_kind kind = heap_major_or_minor(heap, request && !full);
+  if (full && kind == GC_COLLECTION_MINOR && !heap_has_been_filled(heap))
+    return kind;
+  return heap_should_compact(heap) ? GC_COLLECTION_COMPACTING : kind;
 }
 
-/* World stopped, counters final.  */
+/* World stopped, counters final.  Kinds at random apart, what heap_choose_kind
+   said before the stop is most likely what this says.  */
 static enum gc_collection_kind
 heap_determine_kind(struct gc_heap *heap, enum gc_collection_kind requested,
-                    size_t large_request) {
+                    const struct mmc_request *request) {
   if (heap->stress.random_kind && requested == GC_COLLECTION_ANY)
     requested = GC_COLLECTION_MINOR + heap_random(heap) % 3;
-  enum gc_collection_kind kind =
-      heap_choose_kind(heap, requested, large_request);
+  enum gc_collection_kind kind = heap_choose_kind(heap, requested, request);
   if (heap->stress.compact && kind != GC_COLLECTION_MINOR)
     kind = GC_COLLECTION_COMPACTING;
   if (!NOFL_MOVES && kind == GC_COLLECTION_COMPACTING)

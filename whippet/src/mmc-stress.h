@@ -20,6 +20,8 @@
        delay            microseconds, at most, of random delay when stopping
      GC_MMC_PREFETCH    0: trace without prefetching; 1: with it; else what is
                         measured to be faster
+     GC_MMC_NURSERY     generational: bytes to allocate between collections; 0:
+                        never a limit; else what is measured to be faster
      GC_MMC_HUGE_PAGES  0 or 1: never or always ask for huge pages; without,
                         for slabs added to heaps of at least 16 MiB, or
                         what the embedder says
@@ -32,7 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "mmc-heap.h"
+#include "mmc-nursery.h"
 
 /* From which size of the heap on slabs ask for huge pages; an embedder may know
    better.  */
@@ -99,6 +101,15 @@ static void heap_init_stress(struct gc_heap *heap) {
   if (prefetch)
     heap->tracer.prefetching = strcmp(prefetch, "0") ? TRACE_PREFETCHING_ALWAYS
                                                      : TRACE_PREFETCHING_NEVER;
+  const char *nursery = getenv("GC_MMC_NURSERY");
+  if (nursery) {
+    char *end;
+    unsigned long long bytes = strtoull(nursery, &end, 10);
+    if (end != nursery && !*end)
+      heap_fix_nursery(heap, bytes);
+    else
+      fprintf(stderr, "warning: GC_MMC_NURSERY: ignoring '%s'\n", nursery);
+  }
   tracer_limit_stacks(&heap->tracer, heap->stress.stack_limit);
   heap->random_state = heap->stress.seed;
 }

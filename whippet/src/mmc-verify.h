@@ -86,6 +86,7 @@ struct verify_blocks {
   size_t paged_out;
   size_t partly_full;
   size_t to_sweep;
+  size_t used_up;
 };
 
 static inline uint8_t verify_live_state(const struct nofl_space *space,
@@ -156,6 +157,8 @@ static inline void verify_block(struct nofl_space *space,
   count->used++;
   count->partly_full += block->place == NOFL_PLACE_PARTLY_FULL;
   count->to_sweep += block->place == NOFL_PLACE_TO_SWEEP;
+  count->used_up +=
+      block->place == NOFL_PLACE_FULL || block->place == NOFL_PLACE_PROMOTED;
   if (block->hole_granules > NOFL_GRANULES_PER_BLOCK)
     verify_failed("more free granules than granules", start);
   verify_block_objects(space, block);
@@ -200,9 +203,12 @@ static void heap_verify_blocks(struct gc_heap *heap) {
   for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
     partly_full += verify_list_length(space->partly_full[class].head);
     to_sweep += verify_list_length(space->to_sweep[class]);
+    to_sweep += verify_list_length(space->to_sweep_last[class]);
   }
   verify_count("partly full blocks", partly_full, count.partly_full);
   verify_count("blocks to sweep", to_sweep, count.to_sweep);
+  if (GC_GENERATIONAL)
+    verify_count("used blocks", verify_list_length(space->used), count.used_up);
   verify_count("bytes of large objects", space->large_bytes,
                large_space_live_bytes(&heap->large));
   gc_finalizer_state_verify(heap->finalizers);

@@ -123,6 +123,9 @@ static int heap_init(struct gc_heap *heap,
   if (!heap_init_spaces(heap, options) ||
       !tracer_init(&heap->tracer, heap, GC_PARALLEL ? options->parallelism : 1))
     return 0;
+  nursery_init(&heap->nursery);
+  heap->nursery_limit = SIZE_MAX;
+  heap->nursery_start = gc_platform_cpu_nanoseconds();
   heap_init_stress(heap);
   heap_apply_stress(heap);
   heap->pending_ephemerons = gc_make_pending_ephemerons();
@@ -560,6 +563,14 @@ static int mutator_satisfy(struct gc_mutator *mut,
   return 0;
 }
 
+/* Collect, if no other thread just did, though there is room for REQUEST.  */
+static void GC_NEVER_INLINE
+mutator_collect_nursery(struct gc_mutator *mut, struct mmc_request *request) {
+  int shared = 0;
+  if (!heap_is_inhibited(mut->heap))
+    mutator_escalate(mut, request, ESCALATE_COLLECT, &shared);
+}
+
 /* Blocks of class "ambiguous" are never evacuated: what never moves lives in
    them, so that one such object does not keep a block of others from being
    emptied.  What is allocated there as tagged is traced like elsewhere.  */
@@ -573,10 +584,13 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
   size_t granules = nofl_size_to_granules(bytes);
   struct nofl_allocator *a = mutator_allocator(mut, kind);
   size_t size = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (a->limit - a->alloc < size &&
-      !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
+  if (a->limit - a->alloc < size) {
     struct mmc_request request = {.allocator = a, .granules = granules};
-    if (!mutator_satisfy(mut, &request))
+    if (GC_UNLIKELY(heap_nursery_is_full(mut->heap)))
+      mutator_collect_nursery(mut, &request);
+    if (!request.satisfied &&
+        !nofl_allocator_refill(&mut->heap->space, a, granules, 0) &&
+        !mutator_satisfy(mut, &request))
       return NULL;
   }
   uintptr_t addr = a->alloc;

@@ -25,6 +25,9 @@
 /* Generational: a swept block with fewer free granules is promoted.  */
 #define NOFL_PROMOTION_GRANULES (NOFL_GRANULES_PER_BLOCK / 20)
 
+/* Mean size of holes, in granules, below which allocation is slow.  */
+#define NOFL_SMALL_HOLE_GRANULES 24
+
 #define NOFL_HOLE_BUCKETS 13
 
 /* First granule of a free hole on a set.  */
@@ -273,11 +276,14 @@ static void nofl_allocator_finish_sweep(struct nofl_space *space,
 }
 
 /* BLOCK has been swept to its end and is used up.  */
-static void nofl_block_retire(struct nofl_block *block) {
+static void nofl_block_retire(struct nofl_space *space,
+                              struct nofl_block *block) {
   block->place =
       GC_GENERATIONAL && block->hole_granules < NOFL_PROMOTION_GRANULES
           ? NOFL_PLACE_PROMOTED
           : NOFL_PLACE_FULL;
+  if (GC_GENERATIONAL)
+    nofl_space_push_used(space, block);
 }
 
 /* Sweep BLOCK, which no allocator holds.  */
@@ -293,9 +299,10 @@ static void nofl_block_sweep(struct nofl_space *space,
 static void nofl_space_finish_sweeping(struct nofl_space *space) {
   for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
     struct nofl_block *block;
-    while ((block = nofl_space_pop_to_sweep(space, class))) {
+    while ((block = nofl_space_pop_to_sweep(space, class)) ||
+           (block = nofl_space_pop_to_sweep_last(space, class))) {
       nofl_block_sweep(space, block);
-      nofl_block_retire(block);
+      nofl_block_retire(space, block);
     }
   }
 }
@@ -317,7 +324,7 @@ static int nofl_allocator_next_hole(struct nofl_space *space,
                               (size_t)a->block->hole_count);
   gc_atomic_fetch_add_relaxed(&space->swept_hole_granules,
                               (size_t)a->block->hole_granules);
-  nofl_block_retire(a->block);
+  nofl_block_retire(space, a->block);
   nofl_allocator_flush_counts(space, a);
   a->block = NULL;
   return 0;
@@ -337,9 +344,11 @@ static int nofl_allocator_use_hole_set(struct nofl_allocator *a,
 }
 
 static int nofl_allocator_sweep_block(struct nofl_space *space,
-                                      struct nofl_allocator *a,
-                                      size_t granules) {
-  struct nofl_block *block = nofl_space_pop_to_sweep(space, a->class);
+                                      struct nofl_allocator *a, size_t granules,
+                                      int last) {
+  struct nofl_block *block = last
+                                 ? nofl_space_pop_to_sweep_last(space, a->class)
+                                 : nofl_space_pop_to_sweep(space, a->class);
   if (!block)
     return -1;
   a->block = block;
@@ -393,7 +402,7 @@ static int nofl_allocator_find_hole(struct nofl_space *space,
     int exhausted = 0;
     unsigned sweeps = nofl_log2_floor(NOFL_GRANULES_PER_BLOCK / granules) + 1;
     for (unsigned i = 0; i < sweeps && !exhausted; i++) {
-      int found = nofl_allocator_sweep_block(space, a, granules);
+      int found = nofl_allocator_sweep_block(space, a, granules, 0);
       if (found > 0)
         return 1;
       exhausted = found < 0;
@@ -403,7 +412,12 @@ static int nofl_allocator_find_hole(struct nofl_space *space,
     if (nofl_allocator_use_empty(space, a, use_reserve))
       return 1;
     if (exhausted)
-      return 0;
+      break;
+  }
+  for (;;) {
+    int found = nofl_allocator_sweep_block(space, a, granules, 1);
+    if (found)
+      return found > 0;
   }
 }
 
@@ -437,7 +451,7 @@ static void nofl_allocator_finish(struct nofl_space *space,
       nofl_space_add_partly_full(space, block, tail);
     } else {
       nofl_allocator_leave_hole(a, 0);
-      nofl_block_retire(block);
+      nofl_block_retire(space, block);
     }
   } else {
     nofl_allocator_leave_hole(a, 0);

@@ -66,32 +66,34 @@ static inline void nofl_prepare_block(struct nofl_space *space,
   }
 }
 
-static inline void nofl_prepare_block_minor(struct nofl_space *space,
-                                            struct nofl_block *block,
-                                            void *data) {
-  (void)space;
-  (void)data;
-  if (block->place == NOFL_PLACE_PARTLY_FULL) {
-    block->next = NULL;
-    block->place = NOFL_PLACE_FULL;
+/* Begin a minor collection.  Every allocator has been finished.  A block that
+   waits to be swept, or is old, holds nothing young; one that is partly full
+   may.  So only these and those that were used up take part.  */
+static void nofl_space_start_minor_gc(struct nofl_space *space) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
+    struct nofl_block *block;
+    while ((block = nofl_list_pop(&space->partly_full[class]))) {
+      block->place = NOFL_PLACE_FULL;
+      nofl_space_push_used(space, block);
+    }
   }
 }
 
-/* Begin a collection.  Every allocator has been finished and nothing waits to
-   be swept.  */
+/* Begin a collection.  Every allocator has been finished and, unless the
+   collection is a minor one, nothing waits to be swept.  */
 static void nofl_space_start_gc(struct nofl_space *space,
                                 enum gc_collection_kind kind) {
-  int minor = kind == GC_COLLECTION_MINOR;
+  GC_ASSERT(space->current_mark == space->survivor_mark);
+  if (kind == GC_COLLECTION_MINOR) {
+    nofl_space_start_minor_gc(space);
+    return;
+  }
   for (int class = 0; class < NOFL_CLASS_COUNT; class ++) {
-    GC_ASSERT(!space->to_sweep[class]);
+    GC_ASSERT(!space->to_sweep[class] && !space->to_sweep_last[class]);
     space->partly_full[class].head = NULL;
     space->partly_full[class].count = 0;
   }
-  GC_ASSERT(space->current_mark == space->survivor_mark);
-  if (minor) {
-    nofl_visit_blocks(space, nofl_prepare_block_minor, NULL);
-    return;
-  }
+  space->used = NULL;
   nofl_visit_blocks(space, nofl_prepare_block, NULL);
   for (size_t s = 0; s < nofl_space_slab_count(space); s++)
     memset(nofl_space_slab(space, s)->block_marks, 0, NOFL_BLOCKS_PER_SLAB);
@@ -185,6 +187,13 @@ static size_t nofl_space_start_evacuation(struct nofl_space *space,
   return candidates.flagged;
 }
 
+/* Did the last sweep of BLOCK find little but small holes?  Then a minor
+   collection has not made them larger.  */
+static inline int nofl_block_has_small_holes(const struct nofl_block *block) {
+  return block->hole_granules < block->hole_count * NOFL_SMALL_HOLE_GRANULES ||
+         block->hole_granules < NOFL_GRANULES_PER_BLOCK / 8;
+}
+
 struct nofl_finish {
   int minor;
   size_t evacuated_empty;
@@ -212,10 +221,23 @@ static inline void nofl_finish_block(struct nofl_space *space,
   GC_ASSERT(block->place == NOFL_PLACE_FULL);
   if (*nofl_block_mark_of(nofl_block_start(block))) {
     block->flags &= ~NOFL_BLOCK_EVACUATE;
-    nofl_space_push_to_sweep(space, block);
+    nofl_space_push_to_sweep(
+        space, block, finish->minor && nofl_block_has_small_holes(block));
   } else {
     finish->evacuated_empty += (block->flags & NOFL_BLOCK_EVACUATE) != 0;
     nofl_space_release_block(space, block);
+  }
+}
+
+static void nofl_finish_used_blocks(struct nofl_space *space,
+                                    struct nofl_finish *finish) {
+  struct nofl_block *block = space->used;
+  space->used = NULL;
+  while (block) {
+    struct nofl_block *next = block->next;
+    block->next = NULL;
+    nofl_finish_block(space, block, finish);
+    block = next;
   }
 }
 
@@ -226,12 +248,19 @@ static size_t nofl_space_finish_gc(struct nofl_space *space,
   struct nofl_finish finish = {kind == GC_COLLECTION_MINOR, 0};
   space->evacuating = 0;
   space->survivor_mark = space->current_mark;
-  nofl_visit_blocks(space, nofl_finish_block, &finish);
+  if (finish.minor)
+    nofl_finish_used_blocks(space, &finish);
+  else
+    nofl_visit_blocks(space, nofl_finish_block, &finish);
   space->allocated_granules = 0;
+  return finish.evacuated_empty;
+}
+
+/* Start to count anew what tells whether a compaction is worth while.  */
+static void nofl_space_forget_fragmentation(struct nofl_space *space) {
   space->abandoned_granules = 0;
   space->swept_holes = 0;
   space->swept_hole_granules = 0;
-  return finish.evacuated_empty;
 }
 
 #endif // NOFL_COLLECT_H

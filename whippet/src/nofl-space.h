@@ -4,7 +4,8 @@
    Blocks that hold no object wait on the `empty` or `paged_out` list, or in the
    quarantine of nofl-protect.h; the space's lock protects these.  Blocks that
    survived a collection wait on `to_sweep`, a lock-free stack that mutators only
-   pop from while they run and only the collector pushes to, in a pause: no ABA.  Every other block is
+   pop from while they run and only the collector pushes to, in a pause: no ABA.
+   In generational builds, blocks that have been used up since wait on `used`.  Every other block is
    found through its slab; its `place` says what it is.
 
    Budget.  The bytes that blocks in use and large objects may occupy are one
@@ -50,6 +51,13 @@ struct nofl_space {
 
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
   struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
+  /* Generational: the same for blocks that are known to have small holes.  The
+     collector adds to its end, so that each has its turn.  */
+  struct nofl_block *to_sweep_last[NOFL_CLASS_COUNT];
+  struct nofl_block *to_sweep_end[NOFL_CLASS_COUNT]; /* if not empty */
+  /* Generational: what is FULL or PROMOTED, hence may hold young objects.  A
+     lock-free stack, pushed by mutators, taken as a whole in pauses.  */
+  struct nofl_block *used;
 
   pthread_mutex_t lock;
   /* Protected by the lock.  */
@@ -137,9 +145,7 @@ static inline struct nofl_block *nofl_list_pop(struct nofl_list *list) {
 
 /* Pop a block to sweep.  Relaxed loads suffice for the contents: the pushes
    happened in a pause, before this mutator was restarted.  */
-static inline struct nofl_block *
-nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
-  struct nofl_block **loc = &space->to_sweep[class];
+static inline struct nofl_block *nofl_pop_to_sweep(struct nofl_block **loc) {
   struct nofl_block *head = gc_atomic_load(loc);
   while (head) {
     struct nofl_block *next = gc_atomic_load_relaxed(&head->next);
@@ -153,14 +159,45 @@ nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
   return NULL;
 }
 
-/* In a pause only.  */
+static inline struct nofl_block *
+nofl_space_pop_to_sweep(struct nofl_space *space, enum nofl_class class) {
+  return nofl_pop_to_sweep(&space->to_sweep[class]);
+}
+
+static inline struct nofl_block *
+nofl_space_pop_to_sweep_last(struct nofl_space *space, enum nofl_class class) {
+  return GC_GENERATIONAL ? nofl_pop_to_sweep(&space->to_sweep_last[class])
+                         : NULL;
+}
+
+/* In a pause only.  LAST: to be swept when there is no other block any more.  */
 static inline void nofl_space_push_to_sweep(struct nofl_space *space,
-                                            struct nofl_block *block) {
+                                            struct nofl_block *block,
+                                            int last) {
   GC_ASSERT(space->collecting);
+  unsigned class = block->class;
   block->place = NOFL_PLACE_TO_SWEEP;
   block->swept_granules = 0;
-  block->next = space->to_sweep[block->class];
-  space->to_sweep[block->class] = block;
+  if (!last) {
+    block->next = space->to_sweep[class];
+    space->to_sweep[class] = block;
+    return;
+  }
+  block->next = NULL;
+  if (space->to_sweep_last[class])
+    space->to_sweep_end[class]->next = block;
+  else
+    space->to_sweep_last[class] = block;
+  space->to_sweep_end[class] = block;
+}
+
+static inline void nofl_space_push_used(struct nofl_space *space,
+                                        struct nofl_block *block) {
+  struct nofl_block *head = gc_atomic_load_relaxed(&space->used);
+  do
+    /* Relaxed: whoever is late to pop the block from to_sweep reads it, too.  */
+    gc_atomic_store_relaxed(&block->next, head);
+  while (!gc_atomic_cmpxchg_weak(&space->used, &head, block));
 }
 
 /* Commit one more slab; its blocks become available.  With the lock held.

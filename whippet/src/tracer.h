@@ -172,6 +172,7 @@ struct gc_tracer {
   uint32_t hungry; /* relaxed */
   uint32_t shutdown;
   uint32_t overflowed; /* relaxed */
+  uint8_t parallel;    /* this collection, if there are threads */
 
   /* Roots of the running phase: added while closed, then taken by any worker,
      by fetch-and-add on the cursor.  */
@@ -415,7 +416,7 @@ static void tracer_forget_threads(struct gc_tracer *tracer) {
 static void tracer_trace(struct gc_tracer *tracer) {
   struct trace_worker *main = &tracer->workers[0];
   main->stack_cold = (uintptr_t)__builtin_frame_address(0);
-  main->parallel = tracer->worker_count > 1;
+  main->parallel = tracer->parallel && tracer->worker_count > 1;
   main->objects_since_wake = main->objects_traced;
   if (!main->parallel) {
     do
@@ -538,14 +539,17 @@ static inline int tracer_is_in_cache(const struct gc_tracer *tracer,
   return live_bytes < tracer->cache_size - tracer->cache_size / 4;
 }
 
-/* Start of a collection.  The one before found LIVE_BYTES.  */
+/* Start of a collection, which is expected to trace LIVE_BYTES; with several
+   threads, if there are several, only if PARALLEL.  */
 static void tracer_prepare(struct gc_tracer *tracer,
-                           const struct nofl_space *space, size_t live_bytes) {
+                           const struct nofl_space *space, size_t live_bytes,
+                           int parallel) {
   int measuring = tracer->prefetching == TRACE_PREFETCHING_MEASURED;
   int in_cache = measuring && tracer_is_in_cache(tracer, live_bytes);
   tracer_clear_roots(tracer);
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
+  tracer->parallel = parallel;
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
     GC_ASSERT(worker->top == worker->bottom && !worker->shared_count &&

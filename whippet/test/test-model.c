@@ -133,6 +133,16 @@ static void add_switch(struct world *w, char *buf, size_t size,
            1 + (unsigned)model_below(w, max));
 }
 
+/* A limit of the nursery in half of the runs.  */
+static void choose_nursery(struct world *w) {
+  char buf[32];
+  unsetenv("GC_MMC_NURSERY");
+  if (!GC_GENERATIONAL || model_one_in(w, 2))
+    return;
+  snprintf(buf, sizeof(buf), "%u", 65536 * (1 + (unsigned)model_below(w, 16)));
+  setenv("GC_MMC_NURSERY", buf, 1);
+}
+
 static void choose_stress(struct world *w, const struct settings *settings) {
   char buf[256] = "verify";
   if (settings->stress) {
@@ -229,6 +239,7 @@ static void run_once(const struct settings *settings, uint64_t seed) {
   size_t heap_size;
   if (!worlds)
     abort();
+  choose_nursery(&setup);
   choose_stress(&setup, settings);
   struct gc_options *options = choose_options(&setup, settings, &heap_size);
   if (!gc_init(options, gc_empty_stack_addr(), &heap, &mut,

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* Whether to limit how much is allocated between minor collections, by
+   measurement.
+
+   With sticky mark bits the nursery is no place, but whatever is allocated
+   between two collections: if nothing limits it, all that is free.  A program
+   whose data die young runs faster with a nursery no larger than the processor's
+   own cache, because then it allocates where it did before.  On the other hand
+   each collection has fixed costs, fewer objects have had the time to die in a
+   small nursery, and what remains of them leaves smaller holes.  So it is measured
+   how much of the processors' time goes by for a byte that is allocated, pauses
+   included, with the limit and without; the heap does what is faster, and now and then tries the other, the
+   less often the worse that was.
+
+   Used in pauses only.  */
+
+#ifndef NURSERY_LIMIT_H
+#define NURSERY_LIMIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Windows of measurement from trial to trial.  */
+#define NURSERY_INTERVAL_MIN 4
+#define NURSERY_INTERVAL_MAX 16 /* without the limit: these windows are large */
+#define NURSERY_INTERVAL_MAX_LIMITED 64
+/* Minor collections to a window with the limit; without it, one.  */
+#define NURSERY_WINDOW 8
+/* Collections at the begin of a trial of the limit that do not count: the blocks
+   that will be used again and again are not in the cache yet.  */
+#define NURSERY_WARM_UP 12
+struct nursery_limit {
+  uint8_t limiting;     /* now */
+  uint8_t better;       /* to limit, by what is known */
+  uint32_t interval;    /* windows from trial to trial */
+  uint32_t until_trial; /* windows left */
+  double cost[2];       /* nanoseconds per byte; [1]: with the limit */
+  uint32_t warm_up;     /* collections left that do not count */
+  uint32_t samples;     /* of the window, and their sums */
+  double bytes;
+  double nsec;
+};
+
+static inline void nursery_init(struct nursery_limit *nursery) {
+  *nursery = (struct nursery_limit){.interval = NURSERY_INTERVAL_MIN,
+                                    .until_trial = 1};
+}
+
+static inline void nursery_set_limiting(struct nursery_limit *nursery,
+                                        int limiting) {
+  if (limiting && !nursery->limiting)
+    nursery->warm_up = NURSERY_WARM_UP;
+  nursery->limiting = limiting;
+}
+
+static inline void nursery_end_trial(struct nursery_limit *nursery) {
+  double better = nursery->cost[nursery->better];
+  double other = nursery->cost[!nursery->better];
+  if (other < better * 0.95) {
+    nursery->better = !nursery->better;
+    nursery->interval = NURSERY_INTERVAL_MIN;
+  } else {
+    nursery->interval *= 2;
+  }
+  /* A clear difference need not be doubted for long.  */
+  uint32_t max =
+      nursery->better ? NURSERY_INTERVAL_MAX_LIMITED : NURSERY_INTERVAL_MAX;
+  if (other < better * 0.85 || other > better * 1.15 || nursery->interval > max)
+    nursery->interval = max;
+  nursery_set_limiting(nursery, nursery->better);
+  nursery->until_trial = nursery->interval;
+}
+
+static inline void nursery_end_window(struct nursery_limit *nursery) {
+  int way = nursery->limiting;
+  double cost = nursery->nsec / nursery->bytes;
+  double before = nursery->cost[way];
+  nursery->samples = 0;
+  nursery->bytes = nursery->nsec = 0;
+  nursery->cost[way] = before > 0 ? (before + cost) / 2 : cost;
+  if (way != nursery->better) {
+    nursery_end_trial(nursery);
+    return;
+  }
+  /* The program does something else now: see soon.  */
+  if (before > 0 && cost > before * 1.5 &&
+      nursery->until_trial > NURSERY_INTERVAL_MIN)
+    nursery->until_trial = NURSERY_INTERVAL_MIN;
+  if (--nursery->until_trial == 0)
+    nursery_set_limiting(nursery, !way);
+}
+
+/* A minor collection is over.  BYTES were allocated since the one before, in
+   NSEC of the processors, which count its pause and what it will cost later to
+   have promoted objects.  */
+static inline void nursery_learn(struct nursery_limit *nursery, double bytes,
+                                 double nsec) {
+  if (nursery->limiting && nursery->warm_up) {
+    nursery->warm_up--;
+    return;
+  }
+  nursery->samples++;
+  nursery->bytes += bytes;
+  nursery->nsec += nsec;
+  if (!nursery->limiting || nursery->samples == NURSERY_WINDOW)
+    nursery_end_window(nursery);
+}
+
+#endif // NURSERY_LIMIT_H

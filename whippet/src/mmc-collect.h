@@ -437,7 +437,8 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
   if (GC_PARALLEL && heap->live_bytes > MMC_PARALLEL_THRESHOLD)
     tracer_start_threads(&heap->tracer);
   /* The kind as far as it can be told now.  */
-  if (heap_choose_kind(heap, requested, request) != GC_COLLECTION_MINOR)
+  if (!GC_GENERATIONAL ||
+      heap_choose_kind(heap, requested, request) != GC_COLLECTION_MINOR)
     nofl_space_finish_sweeping(&heap->space);
 }
 

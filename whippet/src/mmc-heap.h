@@ -171,7 +171,7 @@ struct gc_heap {
 
   /* Generational; mmc-nursery.h.  */
   struct nursery_limit nursery;
-  size_t nursery_fixed;      /* bytes, from the environment; 0: not given */
+  uint8_t nursery_is_fixed;  /* by the environment */
   size_t nursery_limit;      /* granules; SIZE_MAX: none; relaxed */
   size_t nursery_bytes;      /* that were allocated in the last one */
   uint8_t nursery_hit_limit; /* that was why the last one ended */

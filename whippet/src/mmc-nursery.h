@@ -26,23 +26,21 @@ static size_t heap_nursery_size(struct gc_heap *heap) {
 static void heap_set_nursery_limit(struct gc_heap *heap) {
   size_t live = heap->live_bytes;
   size_t room = live < heap->heap_size ? heap->heap_size - live : 0;
-  size_t size = SIZE_MAX;
-  if (heap->nursery_fixed)
-    size = heap->nursery_fixed;
-  else if (heap->nursery.limiting)
-    size = heap_nursery_size(heap);
-  if (!heap->nursery_fixed && size > room / MMC_NURSERY_PART)
-    size = SIZE_MAX;
+  size_t limit = SIZE_MAX;
+  if (heap->nursery.limiting) {
+    size_t size = heap_nursery_size(heap);
+    if (size <= room / MMC_NURSERY_PART)
+      limit = size >> NOFL_GRANULE_SIZE_LOG_2;
+  }
   /* Relaxed: mutators may see it late.  */
-  gc_atomic_store_relaxed(&heap->nursery_limit,
-                          size == SIZE_MAX ? size
-                                           : size >> NOFL_GRANULE_SIZE_LOG_2);
+  gc_atomic_store_relaxed(&heap->nursery_limit, limit);
 }
 
-/* A limit of BYTES, or none if they are 0, whatever is measured.  */
+/* A limit of BYTES, or none if they are 0, whatever would be measured.  When the
+   heap is made.  */
 static void heap_fix_nursery(struct gc_heap *heap, size_t bytes) {
-  heap->nursery_fixed = bytes ? bytes : SIZE_MAX;
-  heap_set_nursery_limit(heap);
+  heap->nursery_is_fixed = 1;
+  heap->nursery_limit = bytes ? bytes >> NOFL_GRANULE_SIZE_LOG_2 : SIZE_MAX;
 }
 
 /* World stopped, the KIND of the coming collection is known, and what allocators
@@ -70,11 +68,13 @@ static void heap_learn_of_nursery(struct gc_heap *heap, uint64_t now) {
 
 /* At the end of the pause.  */
 static void heap_open_nursery(struct gc_heap *heap) {
+  if (heap->nursery_is_fixed)
+    return;
   uint64_t now = gc_platform_cpu_nanoseconds();
   int limited = heap->nursery_limit != SIZE_MAX;
   /* The clock of a process that was forked starts anew.  */
-  if (heap->last_kind == GC_COLLECTION_MINOR && !heap->nursery_fixed &&
-      now > heap->nursery_start && heap->nursery_bytes >= MMC_NURSERY_MIN &&
+  if (heap->last_kind == GC_COLLECTION_MINOR && now > heap->nursery_start &&
+      heap->nursery_bytes >= MMC_NURSERY_MIN &&
       limited == heap->nursery.limiting && limited == heap->nursery_hit_limit)
     heap_learn_of_nursery(heap, now);
   heap->nursery_start = now;

@@ -563,12 +563,14 @@ static int mutator_satisfy(struct gc_mutator *mut,
   return 0;
 }
 
-/* Collect, if no other thread just did, though there is room for REQUEST.  */
-static void GC_NEVER_INLINE
-mutator_collect_nursery(struct gc_mutator *mut, struct mmc_request *request) {
+/* Collect, if no other thread just did, though there is room.  */
+static void GC_NEVER_INLINE mutator_collect_nursery(struct gc_mutator *mut,
+                                                    struct nofl_allocator *a,
+                                                    size_t granules) {
+  struct mmc_request request = {.allocator = a, .granules = granules};
   int shared = 0;
   if (!heap_is_inhibited(mut->heap))
-    mutator_escalate(mut, request, ESCALATE_COLLECT, &shared);
+    mutator_escalate(mut, &request, ESCALATE_COLLECT, &shared);
 }
 
 /* Blocks of class "ambiguous" are never evacuated: what never moves lives in
@@ -584,13 +586,13 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
   size_t granules = nofl_size_to_granules(bytes);
   struct nofl_allocator *a = mutator_allocator(mut, kind);
   size_t size = granules << NOFL_GRANULE_SIZE_LOG_2;
-  if (a->limit - a->alloc < size) {
+  if (a->limit - a->alloc < size &&
+      GC_UNLIKELY(heap_nursery_is_full(mut->heap)))
+    mutator_collect_nursery(mut, a, granules);
+  if (a->limit - a->alloc < size &&
+      !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
     struct mmc_request request = {.allocator = a, .granules = granules};
-    if (GC_UNLIKELY(heap_nursery_is_full(mut->heap)))
-      mutator_collect_nursery(mut, &request);
-    if (!request.satisfied &&
-        !nofl_allocator_refill(&mut->heap->space, a, granules, 0) &&
-        !mutator_satisfy(mut, &request))
+    if (!mutator_satisfy(mut, &request))
       return NULL;
   }
   uintptr_t addr = a->alloc;

@@ -193,6 +193,7 @@ static inline void nofl_space_push_to_sweep(struct nofl_space *space,
 
 static inline void nofl_space_push_used(struct nofl_space *space,
                                         struct nofl_block *block) {
+  /* The list is read in pauses, before which the pusher has stopped.  */
   struct nofl_block *head = gc_atomic_load_relaxed(&space->used);
   do
     /* Relaxed: whoever is late to pop the block from to_sweep reads it, too.  */

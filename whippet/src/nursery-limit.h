@@ -9,8 +9,8 @@
    each collection has fixed costs, fewer objects have had the time to die in a
    small nursery, and what remains of them leaves smaller holes.  So it is measured
    how much of the processors' time goes by for a byte that is allocated, pauses
-   included, with the limit and without; the heap does what is faster, and now and then tries the other, the
-   less often the worse that was.
+   included, with the limit and without; the heap does what is faster, and now
+   and then tries the other, the less often the worse that was.
 
    Used in pauses only.  */
 
@@ -29,6 +29,7 @@
 /* Collections at the begin of a trial of the limit that do not count: the blocks
    that will be used again and again are not in the cache yet.  */
 #define NURSERY_WARM_UP 12
+
 struct nursery_limit {
   uint8_t limiting;     /* now */
   uint8_t better;       /* to limit, by what is known */

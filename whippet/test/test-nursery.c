@@ -67,6 +67,13 @@ static void no_limit(void **state) {
   test_heap_finish(t);
 }
 
+static void malformed_limits_are_ignored(void **state) {
+  (void)state;
+  assert_false(make_heap("heap-size=16m", "1x", NULL)->heap->nursery_is_fixed);
+  assert_false(make_heap("heap-size=16m", "", NULL)->heap->nursery_is_fixed);
+  assert_true(make_heap("heap-size=16m", "1", NULL)->heap->nursery_is_fixed);
+}
+
 static void limit_heeds_inhibition(void **state) {
   (void)state;
   struct test_heap *t = make_heap("heap-size=64m", "1048576", NULL);
@@ -214,6 +221,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(limit_starts_minor_collections),
       cmocka_unit_test(no_limit),
+      cmocka_unit_test(malformed_limits_are_ignored),
       cmocka_unit_test(limit_heeds_inhibition),
       cmocka_unit_test(unswept_blocks_are_left_alone),
       cmocka_unit_test(small_holes_come_last),

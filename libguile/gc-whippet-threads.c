@@ -301,42 +301,6 @@ scm_i_gc_call_with_stack_base (void *(*func) (struct scm_gc_stack_base *,
 
 /* Attaching and detaching.  */
 
-/* Locks that another thread could hold when it vanishes in the child.
-   scm_i_misc_mutex is held during allocation, the safepoint at which most
-   threads are stopped.  The first may be held by a thread that waits for the
-   finalization thread, which takes the others; and nobody waits for it who
-   holds one of them.  */
-static scm_i_pthread_mutex_t *const fork_locks[] =
-  { &scm_i_finalization_thread_lock,
-    &scm_i_misc_mutex, &scm_i_gc_roots_lock, &scm_i_gc_finalizers_lock };
-
-enum { N_FORK_LOCKS = sizeof fork_locks / sizeof fork_locks[0] };
-
-/* Runs before the collector's handler stops the world: a stopped thread
-   could not release a lock.  */
-static void
-lock_before_fork (void)
-{
-  for (int i = 0; i < N_FORK_LOCKS; i++)
-    pthread_mutex_lock (fork_locks[i]);
-}
-
-static void
-unlock_after_fork (void)
-{
-  for (int i = N_FORK_LOCKS; i-- > 0; )
-    pthread_mutex_unlock (fork_locks[i]);
-}
-
-static void
-unlock_in_child (void)
-{
-  scm_i_gc_finalizers_in_child ();
-  scm_i_finalizer_in_child ();
-  scm_i_gc_hook_in_child ();
-  unlock_after_fork ();
-}
-
 static void
 before_fork (void)
 {
@@ -377,7 +341,7 @@ scm_i_gc_init_threads (struct scm_gc_stack_base *base, struct gc_heap **heap,
   if (!gc_init (options, stack_addr_for_base (base), heap, &current_mutator,
                 listener, NULL))
     return 0;
-  pthread_atfork (lock_before_fork, unlock_after_fork, unlock_in_child);
+  scm_i_init_fork_locks ();
   dl_iterate_phdr (register_text, (void *) &scm_i_gc_init);
   gc_heap_enable_preemption (*heap, 0, 0, may_park, NULL);
   return 1;

@@ -25,6 +25,8 @@
 #endif
 
 #include "alist.h"
+#include "dynwind.h"
+#include "fork-locks.h"
 #include "gc-internal.h"
 #include "pairs.h"
 #include "threads.h"
@@ -37,7 +39,7 @@ struct scm_weak_assoc
 {
   scm_t_bits tag;
   scm_t_bits *buckets;          /* tag, then n_buckets chains */
-  scm_i_pthread_mutex_t lock;
+  struct scm_fork_mutex lock;
   scm_t_weak_table_kind kind;
   int size_index;               /* into sizes */
   int min_size_index;
@@ -124,6 +126,50 @@ read_entry (scm_t_weak_table_kind kind, scm_t_ephemeron *entry,
   *key = kind == SCM_WEAK_TABLE_KIND_VALUE ? v : k;
   *value = kind == SCM_WEAK_TABLE_KIND_VALUE ? k : v;
   return 1;
+}
+
+
+
+/* The lock is held while predicates run, some of which call Scheme code, and
+   while memory is allocated.  Both may leave by a non-local exit, so that an
+   unwinder has to unlock it; and at both a fork may leave this thread
+   behind.  So an association is whole whenever one of them is called.  */
+
+static void
+lock (scm_t_weak_assoc *assoc)
+{
+  scm_i_pthread_mutex_lock (scm_i_fork_mutex (&assoc->lock));
+}
+
+static void
+unlock (void *assoc)
+{
+  scm_i_pthread_mutex_unlock (&((scm_t_weak_assoc *) assoc)->lock.mutex);
+}
+
+/* From here to scm_dynwind_end, which unlocks ASSOC, exits are possible.  */
+static void
+begin_exits (scm_t_weak_assoc *assoc)
+{
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (unlock, assoc, SCM_F_WIND_EXPLICITLY);
+}
+
+static void
+lock_for_search (scm_t_weak_assoc *assoc, int exits)
+{
+  lock (assoc);
+  if (exits)
+    begin_exits (assoc);
+}
+
+static void
+unlock_after_search (scm_t_weak_assoc *assoc, int exits)
+{
+  if (exits)
+    scm_dynwind_end ();
+  else
+    unlock (assoc);
 }
 
 
@@ -238,12 +284,19 @@ maybe_resize (scm_t_weak_assoc *assoc)
   scm_remember_upto_here_1 (old_buckets);
 }
 
+/* Instead of OLD, unless that is NULL.  */
 static void
-add_entry (scm_t_weak_assoc *assoc, unsigned long hash, SCM key, SCM value)
+add_entry (scm_t_weak_assoc *assoc, unsigned long hash, SCM key, SCM value,
+           scm_t_ephemeron *old)
 {
   scm_t_ephemeron *entry
     = make_entry (SCM_I_CURRENT_THREAD, assoc->kind, hash, key, value);
 
+  if (old)
+    {
+      scm_i_ephemeron_break (old);
+      assoc->n_items--;
+    }
   scm_i_ephemeron_chain_push (bucket_loc (assoc->buckets, assoc->n_buckets,
                                           hash), entry);
   assoc->n_items++;
@@ -263,7 +316,7 @@ scm_i_make_weak_assoc (unsigned long size, scm_t_weak_table_kind kind)
   while (i + 1 < N_SIZES && size > sizes[i])
     i++;
 
-  scm_i_pthread_mutex_init (&ret->lock, NULL);
+  scm_i_fork_mutex_init (&ret->lock);
   ret->kind = kind;
   ret->min_size_index = i;
   set_size (ret, i);
@@ -293,49 +346,46 @@ scm_i_weak_assoc_n_buckets (scm_t_weak_assoc *assoc)
 int
 scm_i_weak_assoc_ref (scm_t_weak_assoc *assoc, unsigned long hash,
                       scm_t_weak_assoc_predicate pred, void *closure,
-                      SCM *key, SCM *value)
+                      int exits, SCM *key, SCM *value)
 {
   int ret;
 
-  scm_i_pthread_mutex_lock (&assoc->lock);
+  lock_for_search (assoc, exits);
   ret = find_entry (assoc, clean_hash (hash), pred, closure, key, value)
     != NULL;
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  unlock_after_search (assoc, exits);
   return ret;
 }
 
 SCM
 scm_i_weak_assoc_put (scm_t_weak_assoc *assoc, unsigned long hash,
                       scm_t_weak_assoc_predicate pred, void *closure,
-                      SCM key, SCM value, int update)
+                      int exits, SCM key, SCM value, int update)
 {
   scm_t_ephemeron *entry;
   SCM old_key, old_value;
 
   hash = clean_hash (hash);
 
-  scm_i_pthread_mutex_lock (&assoc->lock);
+  lock_for_search (assoc, exits);
   entry = find_entry (assoc, hash, pred, closure, &old_key, &old_value);
-  if (!entry)
-    {
-      maybe_resize (assoc);
-      add_entry (assoc, hash, key, value);
-    }
+  if (entry)
+    key = old_key;
+
+  if (entry && !update)
+    ;
+  else if (entry && assoc->kind == SCM_WEAK_TABLE_KIND_KEY)
+    scm_i_ephemeron_set_value (SCM_I_CURRENT_THREAD, entry, value);
   else
     {
-      key = old_key;
-      if (!update)
-        ;
-      else if (assoc->kind == SCM_WEAK_TABLE_KIND_KEY)
-        scm_i_ephemeron_set_value (SCM_I_CURRENT_THREAD, entry, value);
-      else
-        {
-          scm_i_ephemeron_break (entry);
-          assoc->n_items--;
-          add_entry (assoc, hash, key, value);
-        }
+      if (!exits)
+        begin_exits (assoc);
+      exits = 1;
+      if (!entry)
+        maybe_resize (assoc);
+      add_entry (assoc, hash, key, value, entry);
     }
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  unlock_after_search (assoc, exits);
   return key;
 }
 
@@ -346,7 +396,7 @@ scm_i_weak_assoc_remove (scm_t_weak_assoc *assoc, unsigned long hash,
   scm_t_ephemeron *entry;
   SCM key, value;
 
-  scm_i_pthread_mutex_lock (&assoc->lock);
+  lock_for_search (assoc, 1);
   entry = find_entry (assoc, clean_hash (hash), pred, closure, &key, &value);
   if (entry)
     {
@@ -354,17 +404,20 @@ scm_i_weak_assoc_remove (scm_t_weak_assoc *assoc, unsigned long hash,
       assoc->n_items--;
       maybe_resize (assoc);
     }
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  unlock_after_search (assoc, 1);
 }
 
 void
 scm_i_weak_assoc_clear (scm_t_weak_assoc *assoc)
 {
-  scm_i_pthread_mutex_lock (&assoc->lock);
+  scm_t_bits *buckets
+    = make_buckets (SCM_I_CURRENT_THREAD, sizes[assoc->min_size_index]);
+
+  lock (assoc);
   set_size (assoc, assoc->min_size_index);
-  assoc->buckets = make_buckets (SCM_I_CURRENT_THREAD, assoc->n_buckets);
+  assoc->buckets = buckets;
   assoc->n_items = 0;
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  unlock (assoc);
 }
 
 SCM
@@ -372,7 +425,8 @@ scm_i_weak_assoc_to_alist (scm_t_weak_assoc *assoc)
 {
   SCM alist = SCM_EOL, key, value;
 
-  scm_i_pthread_mutex_lock (&assoc->lock);
+  lock (assoc);
+  begin_exits (assoc);
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
     for (scm_t_ephemeron *entry
            = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
@@ -381,7 +435,7 @@ scm_i_weak_assoc_to_alist (scm_t_weak_assoc *assoc)
          entry = scm_i_ephemeron_chain_next (entry))
       if (read_entry (assoc->kind, entry, &key, &value))
         alist = scm_acons (key, value, alist);
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  scm_dynwind_end ();
   return alist;
 }
 
@@ -390,9 +444,10 @@ scm_i_weak_assoc_vacuum (scm_t_weak_assoc *assoc)
 {
   /* Finalizers may run while a predicate of this thread is called with
      the lock held, hence no waiting.  */
-  if (scm_i_pthread_mutex_trylock (&assoc->lock))
+  if (scm_i_pthread_mutex_trylock (scm_i_fork_mutex (&assoc->lock)))
     return;
+  begin_exits (assoc);
   count_items (assoc);
   maybe_resize (assoc);
-  scm_i_pthread_mutex_unlock (&assoc->lock);
+  scm_dynwind_end ();
 }

@@ -52,11 +52,12 @@ SCM_INTERNAL unsigned long
 scm_i_weak_assoc_n_buckets (scm_t_weak_assoc *assoc);
 
 /* Find the entry with HASH that PRED likes.  Return true, and set *KEY
-   and *VALUE, if there is one.  */
+   and *VALUE, if there is one.  EXITS must be true if PRED could leave by
+   a non-local exit, as Scheme code can.  */
 SCM_INTERNAL int
 scm_i_weak_assoc_ref (scm_t_weak_assoc *assoc, unsigned long hash,
                       scm_t_weak_assoc_predicate pred, void *closure,
-                      SCM *key, SCM *value);
+                      int exits, SCM *key, SCM *value);
 
 /* Like the former, but add an entry for KEY and VALUE if there is none.
    If there is one, and UPDATE is true, set its value.  Return the key
@@ -64,7 +65,7 @@ scm_i_weak_assoc_ref (scm_t_weak_assoc *assoc, unsigned long hash,
 SCM_INTERNAL SCM
 scm_i_weak_assoc_put (scm_t_weak_assoc *assoc, unsigned long hash,
                       scm_t_weak_assoc_predicate pred, void *closure,
-                      SCM key, SCM value, int update);
+                      int exits, SCM key, SCM value, int update);
 
 SCM_INTERNAL void
 scm_i_weak_assoc_remove (scm_t_weak_assoc *assoc, unsigned long hash,

@@ -436,6 +436,10 @@ SCM_INTERNAL void scm_i_gc_collect (enum scm_gc_kind kind);
 /* Number of collections so far.  Any thread.  */
 SCM_INTERNAL unsigned long scm_i_gc_count (void);
 
+/* Number of ephemerons that collections have found dead so far.  Any
+   thread.  */
+SCM_INTERNAL uint64_t scm_i_gc_ephemerons_died (void);
+
 /* No collections, other than those asked for, until as many calls with
    a false argument.  */
 SCM_INTERNAL void scm_i_gc_inhibit (int inhibit);

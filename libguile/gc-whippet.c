@@ -371,6 +371,15 @@ scm_i_gc_count (void)
   return __atomic_load_n (&gc_count, __ATOMIC_RELAXED);
 }
 
+uint64_t
+scm_i_gc_ephemerons_died (void)
+{
+  struct gc_heap_statistics s;
+
+  gc_heap_statistics (scm_i_gc_heap, &s);
+  return s.ephemerons_died;
+}
+
 void
 scm_i_gc_inhibit (int inhibit)
 {

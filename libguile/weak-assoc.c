@@ -48,6 +48,7 @@ struct scm_weak_assoc
   unsigned long lower;          /* n_items below which to shrink */
   unsigned long upper;          /* n_items above which to grow */
   unsigned long gc_count;       /* when n_items was exact */
+  uint64_t died;                /* ephemerons of the heap, at that time */
 };
 
 /* Primes.  */
@@ -214,6 +215,7 @@ count_items (scm_t_weak_assoc *assoc)
 
   if (gc_count == assoc->gc_count)
     return;
+  assoc->died = scm_i_gc_ephemerons_died ();
 
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
     for (scm_t_ephemeron *entry
@@ -447,7 +449,12 @@ scm_i_weak_assoc_vacuum (scm_t_weak_assoc *assoc)
   if (scm_i_pthread_mutex_trylock (scm_i_fork_mutex (&assoc->lock)))
     return;
   begin_exits (assoc);
-  count_items (assoc);
-  maybe_resize (assoc);
+  /* Counting takes as long as tracing the association; most collections
+     find few of its entries dead.  */
+  if (scm_i_gc_ephemerons_died () - assoc->died > assoc->n_items / 8)
+    {
+      count_items (assoc);
+      maybe_resize (assoc);
+    }
   scm_dynwind_end ();
 }

@@ -44,6 +44,9 @@ struct gc_heap_statistics {
   uint64_t objects_traced;
   uint64_t bytes_traced;
   uint64_t trace_nsec;
+
+  /* Ephemerons that died because a collection found their keys dead.  */
+  uint64_t ephemerons_died;
 };
 
 /* Fill in *STATS.  Any thread; may wait for a collection to end.  */

@@ -225,10 +225,10 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
      resurrected.  Ephemerons that are first reached by resurrection are
      treated as usual, at the end.  */
   if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
-    gc_sweep_pending_ephemerons(heap);
+    heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   HEAP_EVENT(heap, ephemerons_traced);
   heap_trace_finalizers(heap, is_minor);
-  gc_sweep_pending_ephemerons(heap);
+  heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   HEAP_EVENT(heap, finalizers_traced);
   return candidates;
 }

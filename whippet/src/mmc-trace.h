@@ -365,14 +365,22 @@ static inline MMC_NO_SANITIZE uintptr_t trace_load_ambiguous(uintptr_t addr) {
   return *(volatile uintptr_t *)addr;
 }
 
+/* Nearly all words of most ranges lie outside of the heap, whose bounds do not
+   change during a collection.  */
 static MMC_NO_SANITIZE void trace_ambiguous_range(struct trace_worker *worker,
                                                   uintptr_t lo, uintptr_t hi,
                                                   int interior) {
+  const struct gc_heap *heap = worker->heap;
+  uintptr_t nofl_base = heap->space.base;
+  uintptr_t nofl_extent = nofl_space_extent(&heap->space);
+  uintptr_t large_base = gc_atomic_load(&heap->large.bottom);
+  uintptr_t large_extent = heap->large.limit - large_base;
   lo = (lo + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1);
   hi &= ~(sizeof(uintptr_t) - 1);
   for (uintptr_t addr = lo; addr < hi; addr += sizeof(uintptr_t)) {
     uintptr_t word = trace_load_ambiguous(addr);
-    if (word < GC_MIN_OBJECT_ADDRESS)
+    if (GC_LIKELY(word - nofl_base >= nofl_extent &&
+                  word - large_base >= large_extent))
       continue;
     if (!interior && !gc_is_valid_conservative_ref_displacement(
                          word & (sizeof(uintptr_t) - 1)))

@@ -412,6 +412,12 @@ __attribute__((noinline)) static size_t count_chain(struct test_handle *table) {
   return n;
 }
 
+static uint64_t ephemerons_died(void) {
+  struct gc_heap_statistics stats;
+  gc_heap_statistics(heap, &stats);
+  return stats.ephemerons_died;
+}
+
 static void test_ephemerons(void **state) {
   (void)state;
   enum { N = 1000 };
@@ -424,11 +430,17 @@ static void test_ephemerons(void **state) {
   collect(GC_COLLECTION_COMPACTING);
   assert_int_equal(count_chain(&table), N);
 
+  uint64_t died = ephemerons_died();
+  collect(GC_COLLECTION_MAJOR);
+  if (IS_MMC)
+    assert_int_equal(ephemerons_died(), died);
   for (size_t i = 0; i < N; i += 2)
     set_edge(main_mut, keys.ref, i, NULL);
   collect(GC_COLLECTION_MAJOR);
   size_t n = count_chain(&table);
   assert_true(n >= N / 2 && n <= N / 2 + MAY_REMAIN(N / 2));
+  if (IS_MMC)
+    assert_true(ephemerons_died() >= died + N - n);
 
   keys.ref = NULL;
   collect(GC_COLLECTION_MAJOR);

@@ -14,6 +14,10 @@
 /* A heap with less live data than this is traced by one thread.  */
 #define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
 
+/* Blocks in use from which on it is worth waking threads to sweep: some hundred
+   microseconds of work.  */
+#define MMC_PARALLEL_SWEEP_BLOCKS 128
+
 #if defined(GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS) && \
     GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS
 #define MMC_EPHEMERONS_PRECEDE_FINALIZERS 1
@@ -370,6 +374,23 @@ static void heap_collect_cycle(struct gc_heap *heap,
   heap->epoch++;
 }
 
+/* Sweep what mutators have left, between cycles of a pause.  Where many small
+   objects survive that takes as long as tracing them: all workers do it.  */
+static void heap_finish_sweeping(struct gc_heap *heap) {
+  struct gc_tracer *tracer = &heap->tracer;
+  struct nofl_space *space = &heap->space;
+  if (GC_PARALLEL && tracer->worker_count > 1 &&
+      space->used_blocks >= MMC_PARALLEL_SWEEP_BLOCKS) {
+    tracer_prepare(tracer, space, 0, 1);
+    for (unsigned i = 0; i < tracer->worker_count; i++)
+      tracer_add_root(tracer, TRACE_ROOT_SWEEP, NULL);
+    tracer->wake_all = 1;
+    tracer_trace(tracer);
+    tracer_clear_roots(tracer);
+  }
+  nofl_space_finish_sweeping(space);
+}
+
 /* The stopped part.  A compaction that was asked for, or that finds too few free
    blocks to copy to, is preceded by a cycle that only marks: then all garbage
    has been found, and the number of survivors in each block is exact.  Else it
@@ -383,7 +404,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
   heap_finish_allocators(heap);
   enum gc_collection_kind kind = heap_determine_kind(heap, requested, request);
   if (kind != GC_COLLECTION_MINOR)
-    nofl_space_finish_sweeping(space);
+    heap_finish_sweeping(heap);
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   heap_close_nursery(heap, kind);
@@ -397,13 +418,13 @@ static void heap_collect_stopped(struct gc_heap *heap,
     if (requested == GC_COLLECTION_COMPACTING || asked_for ||
         nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
-      nofl_space_finish_sweeping(space);
+      heap_finish_sweeping(heap);
     }
     heap_collect_cycle(heap, kind, max);
   } else {
     heap_collect_cycle(heap, kind, 0);
     if (!request && kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
-      nofl_space_finish_sweeping(space);
+      heap_finish_sweeping(heap);
       heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
       if (!heap->compaction_was_useful)
         heap->next_sparse = heap->compaction_clock + heap->compaction_interval;
@@ -425,6 +446,14 @@ static void heap_collect_stopped(struct gc_heap *heap,
   gc_notify_finalizers(heap->finalizers, heap);
 }
 
+/* Is the next collection worth several threads?  Before the first one, of what
+   has been allocated, as is usual, a part will be live.  */
+static int heap_wants_workers(struct gc_heap *heap) {
+  size_t live = heap->collected_before ? heap->live_bytes
+                                       : heap_allocation_counter(heap) / 4;
+  return GC_PARALLEL && live > MMC_PARALLEL_THRESHOLD;
+}
+
 /* What can be done before mutators are stopped: work that would lengthen the
    pause, and calls that may block or allocate.  */
 static void heap_prepare_to_stop(struct gc_heap *heap,
@@ -434,7 +463,7 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
   gc_platform_prepare_global_roots();
 #endif
   tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 8);
-  if (GC_PARALLEL && heap->live_bytes > MMC_PARALLEL_THRESHOLD)
+  if (heap_wants_workers(heap))
     tracer_start_threads(&heap->tracer);
   /* The kind as far as it can be told now.  */
   if (!GC_GENERATIONAL ||

@@ -110,10 +110,21 @@ static inline void trace_mark_large(struct trace_worker *worker,
   trace_resolve_ephemerons(worker, addr);
 }
 
+/* While objects move, edges do not wait in the queue: that would separate what the
+   copies should have side by side.  But what is close in memory, which comes from
+   the time when it was allocated, is often visited soon: fetch both sides of ADDR.
+   A distance of four lines was the best of 128 to 1024 bytes.  */
+#define TRACE_NEIGHBOUR_DISTANCE 256
+static inline void trace_prefetch_neighbours(uintptr_t addr) {
+  __builtin_prefetch((void *)(addr - TRACE_NEIGHBOUR_DISTANCE));
+  __builtin_prefetch((void *)(addr + TRACE_NEIGHBOUR_DISTANCE));
+}
+
 static void GC_NEVER_INLINE trace_evacuate(struct trace_worker *worker,
                                            struct gc_edge edge,
                                            uintptr_t addr) {
   size_t moved = 0;
+  trace_prefetch_neighbours(addr);
   uintptr_t shaded = nofl_evacuate_edge(&worker->heap->space, edge, addr,
                                         &worker->target, &moved);
   if (!shaded)
@@ -543,6 +554,9 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
     return;
   case TRACE_ROOT_REMEMBERED:
     trace_remembered_edges(worker, root.data);
+    return;
+  case TRACE_ROOT_SWEEP:
+    nofl_space_finish_sweeping(&heap->space);
     return;
   case TRACE_ROOT_REMEMBERED_LARGE:
     large_space_visit_remembered_edges(&heap->large, trace_visit_root, heap,

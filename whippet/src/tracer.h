@@ -148,7 +148,8 @@ enum trace_root_kind {
   TRACE_ROOT_GLOBALS,
   TRACE_ROOT_FINALIZERS,
   TRACE_ROOT_REMEMBERED,
-  TRACE_ROOT_REMEMBERED_LARGE
+  TRACE_ROOT_REMEMBERED_LARGE,
+  TRACE_ROOT_SWEEP /* not a root: a share of the sweeping */
 };
 
 struct trace_root {
@@ -173,6 +174,7 @@ struct gc_tracer {
   uint32_t shutdown;
   uint32_t overflowed; /* relaxed */
   uint8_t parallel;    /* this collection, if there are threads */
+  uint8_t wake_all;    /* at once, not when there turns out to be work */
 
   /* Roots of the running phase: added while closed, then taken by any worker,
      by fetch-and-add on the cursor.  */
@@ -314,10 +316,10 @@ static int trace_steal(struct trace_worker *worker) {
   return 0;
 }
 
-/* Let a parked worker join.  */
-static void tracer_wake_one(struct gc_tracer *tracer) {
+/* Let COUNT parked workers join.  */
+static void tracer_wake(struct gc_tracer *tracer, unsigned count) {
   gc_atomic_fetch_add(&tracer->wake_count, 1u);
-  gc_platform_futex_wake(&tracer->wake_count, 1);
+  gc_platform_futex_wake(&tracer->wake_count, (int)count);
 }
 
 /* Called now and then by a worker that has work.  */
@@ -334,7 +336,7 @@ static inline void trace_consider_sharing(struct trace_worker *worker) {
       !gc_atomic_load_relaxed(&tracer->parked))
     return;
   worker->objects_since_wake = worker->objects_traced;
-  tracer_wake_one(tracer);
+  tracer_wake(tracer, 1);
 }
 
 /* Look for work for a while.  */
@@ -425,6 +427,8 @@ static void tracer_trace(struct gc_tracer *tracer) {
     return;
   }
   gc_atomic_store(&tracer->state, TRACER_OPEN | 1);
+  if (tracer->wake_all)
+    tracer_wake(tracer, tracer->worker_count - 1);
   for (;;) {
     trace_worker_drain(main);
     if (trace_take_shared(main, main))
@@ -550,6 +554,7 @@ static void tracer_prepare(struct gc_tracer *tracer,
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
   tracer->parallel = parallel;
+  tracer->wake_all = 0;
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
     GC_ASSERT(worker->top == worker->bottom && !worker->shared_count &&

@@ -430,8 +430,44 @@ static void sparse_adaptive_heap_shrinks(void **state) {
   test_heap_finish(t);
 }
 
+/* A compaction that is asked for sweeps between its two cycles, with all workers
+   if there are many blocks.  */
+static void workers_share_sweeping(void **state) {
+  (void)state;
+  enum { N = 200000 };
+  struct test_heap *t = test_heap_make("heap-size=64m,parallelism=3", "verify");
+  t->root.ref = test_make_node(t->mut, N, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *kid = test_make_node(t->mut, 8, 1);
+    test_node_payload(kid)[0] = i;
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  for (int round = 1; round <= 3; round++) {
+    struct test_node *root = t->root.ref;
+    for (uint32_t i = 0; i < N; i++)
+      if (i % (1 << round))
+        root->edges[i] = NULL;
+    root = NULL;
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    if (GC_PARALLEL)
+      assert_int_equal(t->heap->tracer.worker_count, 3);
+    heap_verify_blocks(t->heap);
+    root = t->root.ref;
+    for (uint32_t i = 0; i < N; i += 1 << round) {
+      struct test_node *kid = root->edges[i];
+      assert_int_equal(kid->edge_count, 8);
+      assert_int_equal(test_node_payload(kid)[0], i);
+    }
+    root = NULL;
+    /* Into the holes.  */
+    test_make_garbage(t->mut, 8 << 20);
+  }
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(workers_share_sweeping),
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),

@@ -31,7 +31,7 @@
 #include <stdlib.h>
 
 #include "async.h"
-#include "finalizers.h"
+#include "fork-locks.h"
 #include "pairs.h"
 #include "threads.h"
 

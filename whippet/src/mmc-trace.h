@@ -376,8 +376,9 @@ static inline MMC_NO_SANITIZE uintptr_t trace_load_ambiguous(uintptr_t addr) {
   return *(volatile uintptr_t *)addr;
 }
 
-/* Nearly all words of most ranges lie outside of the heap, whose bounds do not
-   change during a collection.  */
+/* Nearly all words of most ranges lie outside of the heap.  Its bounds are read
+   once: a slab that this collection adds holds copies only, to which no such word
+   refers.  */
 static MMC_NO_SANITIZE void trace_ambiguous_range(struct trace_worker *worker,
                                                   uintptr_t lo, uintptr_t hi,
                                                   int interior) {

@@ -48,7 +48,8 @@ SCM_INTERNAL unsigned long scm_i_fork_count;
 
 /* A mutex of which there may be many, or that is held while Scheme code
    runs.  In a child it is made new when it is first needed; so what it
-   guards has to be whole at each safepoint.  */
+   guards has to be whole at each safepoint.  A thread that forks while it
+   holds one does not exclude other threads of the child.  */
 struct scm_fork_mutex
 {
   scm_i_pthread_mutex_t mutex;

@@ -324,6 +324,7 @@ scm_i_make_weak_assoc (unsigned long size, scm_t_weak_table_kind kind)
   set_size (ret, i);
   ret->buckets = make_buckets (SCM_I_CURRENT_THREAD, ret->n_buckets);
   ret->gc_count = scm_i_gc_count ();
+  ret->died = scm_i_gc_ephemerons_died ();
   return ret;
 }
 

@@ -18,6 +18,9 @@
 
 /* How far ahead of the allocation pointer memory is cleared, in bytes.  */
 #define NOFL_CLEAR_AHEAD ((uintptr_t)2048)
+/* How much of the next hole is fetched while the current one fills, in
+   bytes.  */
+#define NOFL_FETCH_OF_HOLE ((uintptr_t)512)
 /* A tail of at least this many granules makes a block partly full.  */
 #define NOFL_MIN_TAIL_GRANULES 32
 /* Smaller leftovers are not remembered.  */
@@ -165,10 +168,38 @@ static void nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
 }
 
-/* Fetch what will be cleared next while the program works.  */
-static inline void nofl_prefetch_for_clearing(uintptr_t addr, uintptr_t end) {
-  if (end > addr + NOFL_CLEAR_AHEAD)
-    end = addr + NOFL_CLEAR_AHEAD;
+/* First granule at or after G whose bit in MAP differs from the low bit of
+   FLIP, which is all ones or all zeros; or the number of granules.  */
+static inline size_t nofl_map_find(const uint64_t *map, size_t g,
+                                   uint64_t flip) {
+  if (g >= NOFL_GRANULES_PER_BLOCK)
+    return NOFL_GRANULES_PER_BLOCK;
+  size_t i = g / 64;
+  uint64_t word = (map[i] ^ flip) & (~(uint64_t)0 << (g % 64));
+  while (!word) {
+    if (++i == NOFL_GRANULES_PER_BLOCK / 64)
+      return NOFL_GRANULES_PER_BLOCK;
+    word = map[i] ^ flip;
+  }
+  return i * 64 + __builtin_ctzll(word);
+}
+
+/* Fetch what will be cleared next while the program works: more of the current
+   hole, or the beginning of the next one in the block.  */
+static inline void nofl_allocator_fetch_ahead(const struct nofl_allocator *a) {
+  uintptr_t addr = a->limit;
+  uintptr_t end = a->hole_end;
+  size_t ahead = NOFL_CLEAR_AHEAD;
+  if (addr == end) {
+    if (!a->block)
+      return;
+    size_t g = nofl_map_find(a->occupied, a->sweep, ~(uint64_t)0);
+    addr = nofl_block_start(a->block) + g * NOFL_GRANULE_SIZE;
+    end = nofl_block_end(a->block);
+    ahead = NOFL_FETCH_OF_HOLE;
+  }
+  if (end > addr + ahead)
+    end = addr + ahead;
   for (; addr < end; addr += 64)
     __builtin_prefetch((void *)addr, 1);
 }
@@ -190,7 +221,7 @@ static inline void nofl_allocator_advance_limit(struct nofl_allocator *a,
   if (limit > a->limit) {
     memset((void *)a->limit, 0, limit - a->limit);
     a->limit = limit;
-    nofl_prefetch_for_clearing(limit, a->hole_end);
+    nofl_allocator_fetch_ahead(a);
   }
 }
 
@@ -198,22 +229,6 @@ static inline void nofl_allocator_enter_hole(struct nofl_allocator *a,
                                              uintptr_t start, size_t granules) {
   a->alloc = a->limit = a->counted = start;
   a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
-}
-
-/* First granule at or after G whose bit in MAP differs from the low bit of
-   FLIP, which is all ones or all zeros; or the number of granules.  */
-static inline size_t nofl_map_find(const uint64_t *map, size_t g,
-                                   uint64_t flip) {
-  if (g >= NOFL_GRANULES_PER_BLOCK)
-    return NOFL_GRANULES_PER_BLOCK;
-  size_t i = g / 64;
-  uint64_t word = (map[i] ^ flip) & (~(uint64_t)0 << (g % 64));
-  while (!word) {
-    if (++i == NOFL_GRANULES_PER_BLOCK / 64)
-      return NOFL_GRANULES_PER_BLOCK;
-    word = map[i] ^ flip;
-  }
-  return i * 64 + __builtin_ctzll(word);
 }
 
 static inline void nofl_clear_metadata(uint8_t *meta, size_t count) {

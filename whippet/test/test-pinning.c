@@ -40,41 +40,54 @@ static void pinned_objects_stay(void **state) {
   test_heap_finish(t);
 }
 
-/* Words of an ambiguous object are references that cannot be updated: what they
-   denote stays, the object itself too, and the rest of the heap moves.  */
-static void ambiguous_objects_fix_their_referents(void **state) {
-  (void)state;
-  enum { WORDS = 500 };
+/* Words of an ambiguous object of COUNT words are references that cannot be
+   updated: what they denote stays, the object itself too, and the rest of the
+   heap moves.  Every NOISE-th word denotes nothing.  */
+static void check_ambiguous_object(int count, int noise) {
   struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
   struct test_handle ambiguous = {NULL, NULL};
   test_push(t, &ambiguous);
   test_make_table(t->mut, &t->root, N);
-  void **words = gc_allocate(t->mut, WORDS * sizeof(void *),
+  void **words = gc_allocate(t->mut, count * sizeof(void *),
                              GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
   ambiguous.ref = words;
   struct test_node *table = t->root.ref;
-  for (int i = 0; i < WORDS; i++)
-    words[i] = table->edges[i * 30];
+  int step = N / (count + 1);
+  for (int i = 0; i < count; i++)
+    words[i] = i % noise ? table->edges[i * step] : (void *)(uintptr_t)i;
   for (int i = 0; i < N; i++)
     if (i % 3 == 0)
       table->edges[i] = NULL;
-  uintptr_t probe = ~(uintptr_t)table->edges[1];
   table = NULL;
   uint64_t before = t->heap->statistics.objects_evacuated;
-  for (int round = 0; round < 4; round++) {
+  for (int round = 0; round < 3; round++) {
     gc_collect(t->mut, GC_COLLECTION_COMPACTING);
     test_make_garbage(t->mut, 1 << 20);
     assert_ptr_equal(ambiguous.ref, words);
-    for (int i = 0; i < WORDS; i++)
-      assert_int_equal(((struct test_box *)words[i])->tag,
-                       TEST_TAG(TEST_BOX, i * 30));
+    for (int i = 0; i < count; i++)
+      if (i % noise)
+        assert_int_equal(((struct test_box *)words[i])->tag,
+                         TEST_TAG(TEST_BOX, i * step));
     test_check_table(&t->root);
   }
   if (TEST_MOVES)
     assert_true(t->heap->statistics.objects_evacuated > before);
-  (void)probe;
   test_pop(t, &ambiguous);
   test_heap_finish(t);
+}
+
+static void ambiguous_objects_fix_their_referents(void **state) {
+  (void)state;
+  static const int counts[] = {2,
+                               TRACE_AMBIGUOUS_BATCH - 1,
+                               TRACE_AMBIGUOUS_BATCH,
+                               TRACE_AMBIGUOUS_BATCH + 1,
+                               2 * TRACE_AMBIGUOUS_BATCH,
+                               5000};
+  for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+    check_ambiguous_object(counts[i], counts[i] + 1);
+    check_ambiguous_object(counts[i], 7);
+  }
 }
 
 /* What the embedder names for an object that an ambiguous object refers to stays,

@@ -58,9 +58,9 @@
    fill the mark stack nor keep one worker busy while others wait.  */
 #define GC_EMBEDDER_TRACE_OBJECT_SLICES 1
 
-/* To clear a huge page of memory that a virtual machine has given back
-   costs more than tracing gains, unless the heap is large.  */
-#define GC_EMBEDDER_HUGE_PAGE_HEAP_SIZE ((size_t) 1 << 30)
+/* Of a smaller heap, what huge pages take in memory is more than they give in
+   time.  */
+#define GC_EMBEDDER_HUGE_PAGE_HEAP_SIZE ((size_t) 64 << 20)
 
 /* Mark functions of smobs mark what memory of malloc refers to.  */
 #define GC_EMBEDDER_FIXES_REFERENTS 1

@@ -143,6 +143,12 @@ uint64_t gc_platform_cpu_nanoseconds(void) {
   return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t gc_platform_thread_cpu_nanoseconds(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+  return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /* Where the kernel put the arguments of the process; a fallback for the main
    thread when /proc is not mounted.  */
 extern void *__libc_stack_end __attribute__((weak));

@@ -35,6 +35,8 @@ GC_INTERNAL size_t gc_platform_cache_size(void);
 GC_INTERNAL uint64_t gc_platform_monotonic_nanoseconds(void);
 /* Processor time of all threads of the process.  A system call.  */
 GC_INTERNAL uint64_t gc_platform_cpu_nanoseconds(void);
+/* Processor time of the calling thread.  A system call.  */
+GC_INTERNAL uint64_t gc_platform_thread_cpu_nanoseconds(void);
 
 /* One past the coldest byte of the calling thread's stack.  May use malloc, as
    libc does.  */

@@ -24,7 +24,7 @@
                         never a limit; else what is measured to be faster
      GC_MMC_HUGE_PAGES  0 or 1: never or always ask for huge pages; without,
                         for slabs added to heaps of at least 16 MiB, or
-                        what the embedder says
+                        what the embedder says, as long as they are cheap
 
    An unknown or malformed switch is reported on stderr and ignored.  */
 
@@ -125,12 +125,12 @@ static void heap_apply_stress(struct gc_heap *heap) {
     heap_init_walk(heap);
 }
 
-/* The size of heaps from which they ask for huge pages.  */
-static size_t heap_huge_pages_from(void) {
-  const char *huge = getenv("GC_MMC_HUGE_PAGES");
-  if (huge)
-    return strcmp(huge, "0") == 0 ? SIZE_MAX : 0;
-  return MMC_HUGE_PAGE_HEAP_SIZE;
+static void heap_init_huge_pages(struct gc_heap *heap) {
+  const char *value = getenv("GC_MMC_HUGE_PAGES");
+  size_t from = MMC_HUGE_PAGE_HEAP_SIZE;
+  if (value)
+    from = strcmp(value, "0") == 0 ? SIZE_MAX : 0;
+  nofl_huge_pages_init(&heap->space.huge_pages, from, value != NULL);
 }
 
 #endif // MMC_STRESS_H

@@ -101,7 +101,7 @@ static int heap_init_spaces(struct gc_heap *heap,
   heap->heap_size = size;
   if (!nofl_space_init(&heap->space, &heap->reservation, 1))
     return 0;
-  heap->space.huge_pages_from = heap_huge_pages_from();
+  heap_init_huge_pages(heap);
   heap_set_size(heap, size);
   return large_space_init(&heap->large, &heap->reservation);
 }

@@ -24,6 +24,7 @@
 #include "gc-atomics.h"
 #include "gc-platform.h"
 #include "gc-reservation.h"
+#include "nofl-huge-pages.h"
 #include "nofl-layout.h"
 #include "nofl-protect.h"
 
@@ -46,9 +47,6 @@ struct nofl_space {
   uint8_t evacuating;
   uint8_t collecting;
   uint8_t poison; /* stress: overwrite free memory */
-  /* New slabs ask for huge pages if the heap is this large.  */
-  size_t huge_pages_from;
-
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
   struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
   /* Generational: the same for blocks that are known to have small holes.  The
@@ -61,6 +59,7 @@ struct nofl_space {
 
   pthread_mutex_t lock;
   /* Protected by the lock.  */
+  struct nofl_huge_pages huge_pages;
   struct nofl_list empty;
   struct nofl_list paged_out;
   struct nofl_quarantine quarantine; /* stress */
@@ -201,6 +200,39 @@ static inline void nofl_space_push_used(struct nofl_space *space,
   while (!gc_atomic_cmpxchg_weak(&space->used, &head, block));
 }
 
+/* Touch COUNT small pages from ADDR on; returns the processor time.  */
+static inline uint64_t nofl_time_first_use(uintptr_t addr, size_t count) {
+  size_t page = gc_platform_page_size();
+  uint64_t start = gc_platform_thread_cpu_nanoseconds();
+  for (size_t i = 0; i < count; i++)
+    *(volatile uint8_t *)(addr + i * page) = 0;
+  return gc_platform_thread_cpu_nanoseconds() - start;
+}
+
+/* Advise the system on the pages of SLAB, which is new and all zero, and time
+   how long it takes to get them.  What is touched will be soon: the metadata of
+   the first blocks.  */
+static void nofl_slab_choose_pages(struct nofl_space *space,
+                                   struct nofl_slab *slab) {
+  struct nofl_huge_pages *pages = &space->huge_pages;
+  enum { SAMPLE = 16 };
+  size_t in_huge = NOFL_HUGE_PAGE_SIZE / gc_platform_page_size();
+  int huge = nofl_huge_pages_wanted(pages, space->budget_bytes);
+  gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, huge);
+  if (pages->always || in_huge <= SAMPLE)
+    return;
+  uintptr_t addr = (uintptr_t)slab->metadata;
+  if (!huge) {
+    uint64_t ns = nofl_time_first_use(addr, SAMPLE);
+    nofl_huge_pages_measured(pages, 0, ns * in_huge / SAMPLE);
+    return;
+  }
+  nofl_huge_pages_measured(pages, 1, nofl_time_first_use(addr, 1));
+  if (!nofl_huge_pages_are_cheap(pages))
+    gc_platform_advise_huge((uint8_t *)slab + NOFL_HUGE_PAGE_SIZE,
+                            NOFL_SLAB_SIZE - NOFL_HUGE_PAGE_SIZE, 0);
+}
+
 /* Commit one more slab; its blocks become available.  With the lock held.
    Returns 0 if the address space or the memory limit forbids it.  */
 static int nofl_space_add_slab(struct nofl_space *space) {
@@ -209,8 +241,8 @@ static int nofl_space_add_slab(struct nofl_space *space) {
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);
-  if (space->budget_bytes >= space->huge_pages_from)
-    gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, 1);
+  if (space->budget_bytes >= space->huge_pages.from)
+    nofl_slab_choose_pages(space, slab);
   for (size_t i = NOFL_BLOCKS_PER_SLAB - 1; i >= NOFL_META_BLOCKS_PER_SLAB;
        i--) {
     struct nofl_block *block = &slab->blocks[i];

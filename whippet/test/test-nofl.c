@@ -5,6 +5,7 @@
 #include "../src/mmc.c"
 #include "test-heap.h"
 
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -386,6 +387,53 @@ static void random_lifetimes_fit(void **state) {
   test_heap_finish(t);
 }
 
+/* Does the kernel's entry for the memory at ADDR have FLAG among its VmFlags?
+   -1 if there are no such entries.  */
+static int mapping_has_flag(uintptr_t addr, const char *flag) {
+  FILE *smaps = fopen("/proc/self/smaps", "r");
+  if (!smaps)
+    return -1;
+  char line[512];
+  int inside = 0, found = -1;
+  while (found < 0 && fgets(line, sizeof(line), smaps)) {
+    uintptr_t low, high;
+    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &low, &high) == 2)
+      inside = low <= addr && addr < high;
+    else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+      found = strstr(line, flag) != NULL;
+  }
+  fclose(smaps);
+  return found;
+}
+
+/* When huge pages have proved to be expensive, new slabs have small ones.  */
+static void expensive_huge_pages_are_not_asked_for(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  struct nofl_space *space = &t->heap->space;
+  test_make_table(t->mut, &t->root, 1000);
+  assert_true(space->huge_pages.from <= space->budget_bytes);
+  int wanted = mapping_has_flag(space->base, " hg");
+  nofl_space_lock(space);
+  space->huge_pages.huge_ns = UINT64_MAX / 2;
+  space->huge_pages.small_ns = 0;
+  space->huge_pages.wait = 1;
+  uintptr_t slab = space->base + space->extent;
+  nofl_space_unlock(space);
+  for (int n = 1000; space->base + space->extent < slab + 2 * NOFL_SLAB_SIZE;
+       n += n < 300000 ? n : 0)
+    test_make_table(t->mut, &t->root, n);
+  assert_true(space->huge_pages.small_ns > 0);
+  if (wanted == 1) {
+    assert_int_equal(mapping_has_flag(slab, " nh"), 1);
+    assert_int_equal(mapping_has_flag(slab + NOFL_SLAB_SIZE, " hg"), 1);
+  }
+  test_check_table(&t->root);
+  test_make_garbage(t->mut, 64 << 20);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(wide_scans_agree_with_narrow_ones),
@@ -400,6 +448,7 @@ int main(void) {
       cmocka_unit_test(objects_are_moved_once),
       cmocka_unit_test(memory_returns_to_the_system),
       cmocka_unit_test(ticks_do_not_disturb_collections),
+      cmocka_unit_test(expensive_huge_pages_are_not_asked_for),
       cmocka_unit_test(recycled_memory_is_zero),
       cmocka_unit_test(random_lifetimes_fit),
   };

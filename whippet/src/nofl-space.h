@@ -215,16 +215,18 @@ static inline uint64_t nofl_time_first_use(uintptr_t addr, size_t count) {
 static void nofl_slab_choose_pages(struct nofl_space *space,
                                    struct nofl_slab *slab) {
   struct nofl_huge_pages *pages = &space->huge_pages;
-  enum { SAMPLE = 16 };
   size_t in_huge = NOFL_HUGE_PAGE_SIZE / gc_platform_page_size();
+  size_t sample = sizeof(slab->metadata) / gc_platform_page_size();
+  if (sample > 16)
+    sample = 16;
   int huge = nofl_huge_pages_wanted(pages, space->budget_bytes);
   gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, huge);
-  if (pages->always || in_huge <= SAMPLE)
+  if (pages->always || !sample)
     return;
   uintptr_t addr = (uintptr_t)slab->metadata;
   if (!huge) {
-    uint64_t ns = nofl_time_first_use(addr, SAMPLE);
-    nofl_huge_pages_measured(pages, 0, ns * in_huge / SAMPLE);
+    uint64_t ns = nofl_time_first_use(addr, sample);
+    nofl_huge_pages_measured(pages, 0, ns * in_huge / sample);
     return;
   }
   nofl_huge_pages_measured(pages, 1, nofl_time_first_use(addr, 1));

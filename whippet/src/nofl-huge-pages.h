@@ -27,8 +27,8 @@
 
 /* Slabs with small pages before one tries huge pages: the first time, and at
    most, after doubling each time in vain.  */
-#define NOFL_HUGE_PAGE_RETRY_MIN 8
-#define NOFL_HUGE_PAGE_RETRY_MAX 64
+#define NOFL_HUGE_PAGE_RETRY_MIN 16
+#define NOFL_HUGE_PAGE_RETRY_MAX 128
 
 struct nofl_huge_pages {
   size_t from;      /* heaps of this size ask for them; SIZE_MAX: none does */

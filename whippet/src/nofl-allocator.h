@@ -231,13 +231,27 @@ static inline void nofl_allocator_enter_hole(struct nofl_allocator *a,
   a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
 }
 
+/* Zero the COUNT bytes at META.  Most holes are small; a compiler's idea of a
+   short memset is "rep stos", whose start costs more than all of this.  */
 static inline void nofl_clear_metadata(uint8_t *meta, size_t count) {
-  if (count > 16) {
+  static const uint8_t zeros[16];
+  uint8_t *last;
+  if (count > 16 * 16) {
     memset(meta, 0, count);
-    return;
+  } else if (count >= 16) {
+    /* The last of these stores may overlap the one before.  */
+    for (last = meta + count - 16; meta < last; meta += 16)
+      memcpy(meta, zeros, 16);
+    memcpy(last, zeros, 16);
+  } else if (count >= 8) {
+    memcpy(meta, zeros, 8);
+    memcpy(meta + count - 8, zeros, 8);
+  } else if (count >= 4) {
+    memcpy(meta, zeros, 4);
+    memcpy(meta + count - 4, zeros, 4);
+  } else {
+    meta[0] = meta[count / 2] = meta[count - 1] = 0;
   }
-  for (size_t i = 0; i < count; i++)
-    meta[i] = 0;
 }
 
 /* Begin to sweep the allocator's block: find out what survivors occupy.  */

@@ -308,6 +308,7 @@ static inline NOFL_MAY_RACE void nofl_starts_and_ends(const uint8_t *bytes,
   const __m128i mask = _mm_set1_epi8(NOFL_STATE_MASK);
   const __m128i wanted = _mm_set1_epi8((char)state);
   *starts = *ends = 0;
+#pragma GCC unroll 4
   for (unsigned i = 0; i < 64; i += 16) {
     __m128i v = _mm_load_si128((const __m128i *)(bytes + i));
     __m128i match = _mm_cmpeq_epi8(_mm_and_si128(v, mask), wanted);

@@ -50,11 +50,15 @@ static inline int nofl_huge_pages_are_cheap(const struct nofl_huge_pages *p) {
          (p->small_ns && p->huge_ns <= p->small_ns + p->small_ns / 2);
 }
 
-/* Is the next slab of a heap of HEAP_SIZE bytes to ask for huge pages?  */
-static inline int nofl_huge_pages_wanted(struct nofl_huge_pages *pages,
-                                         size_t heap_size) {
-  if (heap_size < pages->from)
-    return 0;
+/* Is a heap of HEAP_SIZE bytes large enough for them?  */
+static inline int
+nofl_huge_pages_considered(const struct nofl_huge_pages *pages,
+                           size_t heap_size) {
+  return heap_size >= pages->from;
+}
+
+/* Is its next slab to ask for them?  */
+static inline int nofl_huge_pages_wanted(struct nofl_huge_pages *pages) {
   if (pages->always || nofl_huge_pages_are_cheap(pages))
     return 1;
   if (!pages->wait)

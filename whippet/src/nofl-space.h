@@ -220,7 +220,7 @@ static void nofl_slab_choose_pages(struct nofl_space *space,
   size_t sample = sizeof(slab->metadata) / gc_platform_page_size();
   if (sample > 16)
     sample = 16;
-  int huge = nofl_huge_pages_wanted(pages, space->budget_bytes);
+  int huge = nofl_huge_pages_wanted(pages);
   gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, huge);
   if (pages->always || !sample)
     return;
@@ -244,7 +244,7 @@ static int nofl_space_add_slab(struct nofl_space *space) {
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);
-  if (space->budget_bytes >= space->huge_pages.from)
+  if (nofl_huge_pages_considered(&space->huge_pages, space->budget_bytes))
     nofl_slab_choose_pages(space, slab);
   for (size_t i = NOFL_BLOCKS_PER_SLAB - 1; i >= NOFL_META_BLOCKS_PER_SLAB;
        i--) {

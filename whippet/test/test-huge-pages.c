@@ -6,7 +6,7 @@
 
 #include "../src/nofl-huge-pages.h"
 
-enum { HEAP = 100, US = 1000, MS = 1000 * US };
+enum { US = 1000, MS = 1000 * US };
 
 /* Add SLABS slabs, where the first use of huge or small pages takes so many
    nanoseconds.  Returns how many of them asked for huge pages.  */
@@ -14,7 +14,7 @@ static int add_slabs(struct nofl_huge_pages *pages, int slabs, uint64_t huge_ns,
                      uint64_t small_ns) {
   int count = 0;
   for (int i = 0; i < slabs; i++) {
-    int huge = nofl_huge_pages_wanted(pages, HEAP);
+    int huge = nofl_huge_pages_wanted(pages);
     count += huge;
     nofl_huge_pages_measured(pages, huge, huge ? huge_ns : small_ns);
   }
@@ -24,14 +24,14 @@ static int add_slabs(struct nofl_huge_pages *pages, int slabs, uint64_t huge_ns,
 static void test_cheap(void **state) {
   (void)state;
   struct nofl_huge_pages pages;
-  nofl_huge_pages_init(&pages, HEAP, 0);
+  nofl_huge_pages_init(&pages, 0, 0);
   assert_int_equal(add_slabs(&pages, 1000, 170 * US, 700 * US), 1000);
 }
 
 static void test_dear(void **state) {
   (void)state;
   struct nofl_huge_pages pages;
-  nofl_huge_pages_init(&pages, HEAP, 0);
+  nofl_huge_pages_init(&pages, 0, 0);
   assert_int_equal(add_slabs(&pages, 1, 8 * MS, 700 * US), 1);
   assert_int_equal(
       add_slabs(&pages, NOFL_HUGE_PAGE_RETRY_MIN, 8 * MS, 700 * US), 0);
@@ -49,7 +49,7 @@ static void test_dear(void **state) {
 static void test_both_dear(void **state) {
   (void)state;
   struct nofl_huge_pages pages;
-  nofl_huge_pages_init(&pages, HEAP, 0);
+  nofl_huge_pages_init(&pages, 0, 0);
   add_slabs(&pages, 2, 8 * MS, 7 * MS);
   assert_int_equal(add_slabs(&pages, 1000, 8 * MS, 7 * MS), 1000);
 }
@@ -57,7 +57,7 @@ static void test_both_dear(void **state) {
 static void test_becomes_cheap(void **state) {
   (void)state;
   struct nofl_huge_pages pages;
-  nofl_huge_pages_init(&pages, HEAP, 0);
+  nofl_huge_pages_init(&pages, 0, 0);
   add_slabs(&pages, 1000, 8 * MS, 700 * US);
   add_slabs(&pages, NOFL_HUGE_PAGE_RETRY_MAX + 1, 170 * US, 700 * US);
   assert_int_equal(add_slabs(&pages, 100, 170 * US, 700 * US), 100);
@@ -69,10 +69,11 @@ static void test_becomes_cheap(void **state) {
 static void test_small_heap(void **state) {
   (void)state;
   struct nofl_huge_pages pages;
-  nofl_huge_pages_init(&pages, HEAP + 1, 0);
-  assert_int_equal(add_slabs(&pages, 10, 0, 0), 0);
+  nofl_huge_pages_init(&pages, 100, 0);
+  assert_false(nofl_huge_pages_considered(&pages, 99));
+  assert_true(nofl_huge_pages_considered(&pages, 100));
   nofl_huge_pages_init(&pages, SIZE_MAX, 1);
-  assert_int_equal(add_slabs(&pages, 10, 0, 0), 0);
+  assert_false(nofl_huge_pages_considered(&pages, SIZE_MAX - 1));
 }
 
 static void test_always(void **state) {

@@ -46,7 +46,7 @@
 struct gc_heap *scm_i_gc_heap;
 
 /* Initial size of the heap, in bytes.  */
-#define DEFAULT_HEAP_SIZE ((size_t) 8 * 1024 * 1024)
+#define DEFAULT_HEAP_SIZE ((size_t) 4 * 1024 * 1024)
 
 
 

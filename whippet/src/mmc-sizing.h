@@ -16,6 +16,12 @@
 
 #define MMC_MIN_HEAP_SIZE ((size_t)1024 * 1024)
 #define MMC_ADAPTIVE_MIN_EXTRA ((size_t)4 * 1024 * 1024)
+/* And at most so many times the live data; an embedder may know better.  */
+#ifdef GC_EMBEDDER_HEAP_MULTIPLE_MAX
+#define MMC_ADAPTIVE_MAX_MULTIPLE ((double)GC_EMBEDDER_HEAP_MULTIPLE_MAX)
+#else
+#define MMC_ADAPTIVE_MAX_MULTIPLE 5.0
+#endif
 #define MMC_RESERVE_PER_CENT 2
 /* Thresholds of the decision table.  */
 #define MMC_FRAGMENTATION_TO_COMPACT 0.10
@@ -109,7 +115,8 @@ static double heap_adaptive_target(struct gc_heap *heap, double live) {
       clamp(sizing->allocation_rate / sizing->trace_rate, 1.0 / 64, 64);
   double extra = sizing->expansiveness * sqrt(live) *
                  sqrt(sizing->double_threshold / 2 * ratio);
-  double target = clamp(live + extra, live * 1.1, live * 5);
+  double target =
+      clamp(live + extra, live * 1.1, live * MMC_ADAPTIVE_MAX_MULTIPLE);
   double least = live + MMC_ADAPTIVE_MIN_EXTRA;
   return target < least ? least : target;
 }

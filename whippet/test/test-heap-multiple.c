@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The bounds on the size of an adaptive heap, one of them the embedder's.  Looks at
+   internals.  */
+/* Collectors: mmc stack-conservative-parallel-mmc */
+
+#include "../src/mmc.c"
+#include "test-heap.h"
+
+static double target(struct test_heap *t, double live, double allocation_rate) {
+  t->heap->sizing.allocation_rate = allocation_rate;
+  t->heap->sizing.trace_rate = 1;
+  return heap_adaptive_target(t->heap, live);
+}
+
+static void assert_near(double x, double expected) {
+  if (x < expected * 0.999 || x > expected * 1.001)
+    fail_msg("%g is not %g", x, expected);
+}
+
+static void bounds_of_the_size(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=adaptive,heap-size=4m,heap-expansiveness=2", NULL);
+  double MB = 1024 * 1024;
+  assert_near(target(t, 64 * MB, 1e9), 2.5 * 64 * MB);
+  assert_near(target(t, 6 * MB, 1e9), 2.5 * 6 * MB);
+  assert_near(target(t, 4096 * MB, 1e-9), 1.1 * 4096 * MB);
+  /* Room for some allocation comes first.  */
+  assert_near(target(t, 1 * MB, 1e9), 1 * MB + MMC_ADAPTIVE_MIN_EXTRA);
+  assert_near(target(t, 1 * MB, 1e-9), 1 * MB + MMC_ADAPTIVE_MIN_EXTRA);
+  test_heap_finish(t);
+}
+
+/* A program that allocates as fast as it can.  */
+static void heap_stays_within(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=adaptive,heap-size=4m,heap-expansiveness=50", "verify");
+  test_make_table(t->mut, &t->root, 200000);
+  for (int i = 0; i < 100; i++)
+    test_make_garbage(t->mut, 1024 * 1024);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t live = t->heap->live_bytes;
+  assert_in_range(live, 4 << 20, 60 << 20);
+  assert_in_range(t->heap->heap_size, live * 2, live / 2 * 5 + NOFL_BLOCK_SIZE);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(bounds_of_the_size),
+      cmocka_unit_test(heap_stays_within),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

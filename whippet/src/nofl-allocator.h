@@ -231,11 +231,12 @@ static inline void nofl_allocator_enter_hole(struct nofl_allocator *a,
   a->hole_end = start + (granules << NOFL_GRANULE_SIZE_LOG_2);
 }
 
-/* Zero the COUNT bytes at META.  Most holes are small; a compiler's idea of a
+/* Zero the COUNT bytes at META, at least one.  Most holes are small; a compiler's idea of a
    short memset is "rep stos", whose start costs more than all of this.  */
 static inline void nofl_clear_metadata(uint8_t *meta, size_t count) {
   static const uint8_t zeros[16];
   uint8_t *last;
+  GC_ASSERT(count);
   if (count > 16 * 16) {
     memset(meta, 0, count);
   } else if (count >= 16) {

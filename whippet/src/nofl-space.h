@@ -47,7 +47,6 @@ struct nofl_space {
   uint8_t evacuating;
   uint8_t collecting;
   uint8_t poison; /* stress: overwrite free memory */
-
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
   struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
   /* Generational: the same for blocks that are known to have small holes.  The

@@ -434,10 +434,25 @@ static void expensive_huge_pages_are_not_asked_for(void **state) {
   test_heap_finish(t);
 }
 
+/* Of a run of any length, at any place, all is zeroed and nothing besides.  */
+static void runs_of_metadata_are_cleared(void **state) {
+  (void)state;
+  uint8_t bytes[400], expected[400];
+  for (size_t start = 1; start < 34; start++)
+    for (size_t count = 1; start + count < sizeof(bytes); count++) {
+      memset(bytes, 0xff, sizeof(bytes));
+      memset(expected, 0xff, sizeof(expected));
+      memset(expected + start, 0, count);
+      nofl_clear_metadata(bytes + start, count);
+      assert_memory_equal(bytes, expected, sizeof(bytes));
+    }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(wide_scans_agree_with_narrow_ones),
       cmocka_unit_test(bitmaps_of_starts_and_ends_agree),
+      cmocka_unit_test(runs_of_metadata_are_cleared),
       cmocka_unit_test(compaction_satisfies_what_holes_do_not),
       cmocka_unit_test(compaction_needs_no_free_block),
       cmocka_unit_test(refused_compaction_ends_in_failure),

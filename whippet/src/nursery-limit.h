@@ -10,7 +10,8 @@
    small nursery, and what remains of them leaves smaller holes.  So it is measured
    how much of the processors' time goes by for a byte that is allocated, pauses
    included, with the limit and without; the heap does what is faster, and now
-   and then tries the other, the less often the worse that was.
+   and then tries the other, the less often the worse that was.  When both cost
+   the same there is a limit, since pauses are shorter with it.
 
    Used in pauses only.  */
 
@@ -29,12 +30,18 @@
 /* Collections at the begin of a trial of the limit that do not count: the blocks
    that will be used again and again are not in the cache yet.  */
 #define NURSERY_WARM_UP 12
+/* Windows to a trial of the limit.  The cost falls for some dozens of
+   collections, so the last one counts; but a trial ends at once if the limit is
+   faster already, or so many times slower.  */
+#define NURSERY_TRIAL_WINDOWS 4
+#define NURSERY_TRIAL_SLOWER 1.15
 
 struct nursery_limit {
   uint8_t limiting;     /* now */
   uint8_t better;       /* to limit, by what is known */
   uint32_t interval;    /* windows from trial to trial */
   uint32_t until_trial; /* windows left */
+  uint32_t tried;       /* windows of the running trial that are over */
   double cost[2];       /* nanoseconds per byte; [1]: with the limit */
   uint32_t warm_up;     /* collections left that do not count */
   uint32_t samples;     /* of the window, and their sums */
@@ -54,10 +61,18 @@ static inline void nursery_set_limiting(struct nursery_limit *nursery,
   nursery->limiting = limiting;
 }
 
+/* A window of a trial is over.  Is that enough?  */
+static inline int nursery_knows_enough(struct nursery_limit *nursery) {
+  double better = nursery->cost[nursery->better];
+  double other = nursery->cost[!nursery->better];
+  return nursery->better || ++nursery->tried == NURSERY_TRIAL_WINDOWS ||
+         other < better * 0.95 || other > better * NURSERY_TRIAL_SLOWER;
+}
+
 static inline void nursery_end_trial(struct nursery_limit *nursery) {
   double better = nursery->cost[nursery->better];
   double other = nursery->cost[!nursery->better];
-  if (other < better * 0.95) {
+  if (other < better * (nursery->better ? 0.95 : 1)) {
     nursery->better = !nursery->better;
     nursery->interval = NURSERY_INTERVAL_MIN;
   } else {
@@ -78,17 +93,22 @@ static inline void nursery_end_window(struct nursery_limit *nursery) {
   double before = nursery->cost[way];
   nursery->samples = 0;
   nursery->bytes = nursery->nsec = 0;
-  nursery->cost[way] = before > 0 ? (before + cost) / 2 : cost;
   if (way != nursery->better) {
-    nursery_end_trial(nursery);
+    /* What trials found before this one is out of date.  */
+    nursery->cost[way] = cost;
+    if (nursery_knows_enough(nursery))
+      nursery_end_trial(nursery);
     return;
   }
+  nursery->cost[way] = before > 0 ? (before + cost) / 2 : cost;
   /* The program does something else now: see soon.  */
   if (before > 0 && cost > before * 1.5 &&
       nursery->until_trial > NURSERY_INTERVAL_MIN)
     nursery->until_trial = NURSERY_INTERVAL_MIN;
-  if (--nursery->until_trial == 0)
+  if (--nursery->until_trial == 0) {
+    nursery->tried = 0;
     nursery_set_limiting(nursery, !way);
+  }
 }
 
 /* A minor collection is over.  BYTES were allocated since the one before, in

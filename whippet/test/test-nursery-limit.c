@@ -59,14 +59,51 @@ static void test_cold_start_does_not_count(void **state) {
   assert_between(simulate(&nursery, 10e9, 0.5, 0.4, 5), 0.9, 0.99);
 }
 
+/* Nor a start that is merely slow, if it becomes fast.  */
+static void test_trial_lasts_while_in_doubt(void **state) {
+  (void)state;
+  struct nursery_limit nursery;
+  nursery_init(&nursery);
+  nursery_learn(&nursery, LARGE, LARGE * 0.5);
+  assert_true(nursery.limiting);
+  int collections = 0;
+  for (; nursery.limiting && !nursery.better; collections++)
+    nursery_learn(&nursery, SMALL, SMALL * (0.54 - 0.002 * collections));
+  assert_true(nursery.better);
+  assert_in_range(collections, NURSERY_WARM_UP + 2 * NURSERY_WINDOW,
+                  NURSERY_WARM_UP + NURSERY_TRIAL_WINDOWS * NURSERY_WINDOW);
+}
+
+/* What is much slower is not tried longer than needed.  */
+static void test_trial_ends_when_clear(void **state) {
+  (void)state;
+  struct nursery_limit nursery;
+  nursery_init(&nursery);
+  nursery_learn(&nursery, LARGE, LARGE * 0.5);
+  int collections = 0;
+  for (; nursery.limiting; collections++)
+    nursery_learn(&nursery, SMALL, SMALL * 0.6);
+  assert_int_equal(collections, NURSERY_WARM_UP + NURSERY_WINDOW);
+  assert_false(nursery.better);
+}
+
 static void test_stays_when_in_doubt(void **state) {
   (void)state;
   struct nursery_limit nursery;
   nursery_init(&nursery);
-  assert_between(simulate(&nursery, 10e9, 0.5, 0.49, 1), 0.001, 0.2);
+  assert_between(simulate(&nursery, 10e9, 0.5, 0.51, 1), 0.001, 0.4);
+  assert_false(nursery.better);
   simulate(&nursery, 10e9, 0.5, 0.3, 1);
   assert_true(nursery.better);
   assert_between(simulate(&nursery, 10e9, 0.5, 0.51, 1), 0.8, 0.99);
+}
+
+/* Shorter pauses cost nothing then.  */
+static void test_limits_if_that_is_not_slower(void **state) {
+  (void)state;
+  struct nursery_limit nursery;
+  nursery_init(&nursery);
+  assert_between(simulate(&nursery, 10e9, 0.5, 0.49, 1), 0.7, 0.99);
 }
 
 static void test_notices_a_change(void **state) {
@@ -107,7 +144,10 @@ int main(void) {
       cmocka_unit_test(test_has_no_limit_at_first),
       cmocka_unit_test(test_finds_the_better),
       cmocka_unit_test(test_cold_start_does_not_count),
+      cmocka_unit_test(test_trial_lasts_while_in_doubt),
+      cmocka_unit_test(test_trial_ends_when_clear),
       cmocka_unit_test(test_stays_when_in_doubt),
+      cmocka_unit_test(test_limits_if_that_is_not_slower),
       cmocka_unit_test(test_notices_a_change),
       cmocka_unit_test(test_interval_is_bounded),
       cmocka_unit_test(test_coarse_clock),

@@ -43,12 +43,15 @@ static inline void gc_update_alloc_table(struct gc_ref obj, size_t size,
   uint8_t end = gc_allocator_alloc_table_end_pattern();
   if (!end) {
     __atomic_store_n(loc, begin, __ATOMIC_RELAXED);
-  } else if (size <= granule_size) {
-    __atomic_store_n(loc, (uint8_t)(begin | end), __ATOMIC_RELAXED);
-  } else {
-    __atomic_store_n(loc, begin, __ATOMIC_RELAXED);
-    __atomic_store_n(loc + size / granule_size - 1, end, __ATOMIC_RELAXED);
+    return;
   }
+  /* No branch: of sizes that vary, no processor can tell which will be one
+     granule.  */
+  size_t last = size / granule_size - 1;
+  if (!__builtin_constant_p(size) || last)
+    __atomic_store_n(loc + last, end, __ATOMIC_RELAXED);
+  uint8_t only = (uint8_t)(end * !last);
+  __atomic_store_n(loc, (uint8_t)(begin | only), __ATOMIC_RELAXED);
 }
 
 /* BYTES rounded up to the granule.  */
@@ -83,6 +86,9 @@ gc_allocate_small_fast_bump_pointer(struct gc_mutator *mut, size_t bytes,
   if (GC_UNLIKELY(new_hp > limit))
     return NULL;
 
+  /* There is no memory at 0; so nobody need look whether the result is NULL.  */
+  if (!hp)
+    __builtin_unreachable();
   *hp_loc = new_hp;
   gc_update_alloc_table(gc_ref(hp), size, kind);
   return (void *)hp;

@@ -7,6 +7,7 @@
 
 #include "gc-align.h"
 #include "gc-assert.h"
+#include "gc-atomics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,11 @@
 
 /* Tracing threads do not recurse; address space is reserved, not used.  */
 #define THREAD_STACK_SIZE ((size_t)512 * 1024)
+
+/* Of Linux 5.14; the headers may be older than the kernel.  */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* ---- Fault injection ---- */
 
@@ -414,6 +420,19 @@ void gc_platform_decommit(void *addr, size_t size) {
 
 void gc_platform_advise_huge(void *addr, size_t size, int enable) {
   madvise(addr, size, enable ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+void gc_platform_populate(void *addr, size_t size) {
+  GC_ASSERT(is_page_aligned(addr, size));
+  /* Kernels before 5.14 do not know it: no need to ask them again.  Relaxed:
+     nothing depends on it.  */
+  static int unknown;
+  if (gc_atomic_load_relaxed(&unknown))
+    return;
+  int saved_errno = errno;
+  if (madvise(addr, size, MADV_POPULATE_WRITE) != 0 && errno == EINVAL)
+    gc_atomic_store_relaxed(&unknown, 1);
+  errno = saved_errno;
 }
 
 /* ---- Threads ---- */

@@ -80,6 +80,11 @@ GC_INTERNAL int gc_platform_protect(void *addr, size_t size,
 /* Ask for huge pages in the range, or for none.  A hint.  */
 GC_INTERNAL void gc_platform_advise_huge(void *addr, size_t size, int enable);
 
+/* The pages of the range, which is readable and writable, are about to be
+   written: get them at once, which costs less than a fault for each.  A hint;
+   errno stays.  */
+GC_INTERNAL void gc_platform_populate(void *addr, size_t size);
+
 /* How many more bytes the process may map, by RLIMIT_AS and RLIMIT_DATA;
    SIZE_MAX if there is no limit.  */
 GC_INTERNAL size_t gc_platform_address_space_available(void);

@@ -19,8 +19,9 @@
 #include "large-runs.h"
 #include "mmc-attrs.h"
 
-/* Dirty memory for an object of at least this size is discarded instead of
-   cleared: the program may not touch all of it soon.  */
+/* Of an object of at least this size the program may not touch all soon: fresh
+   memory is left to page faults, and dirty memory discarded instead of
+   cleared.  */
 #define LARGE_DISCARD_THRESHOLD ((size_t)64 * 1024 * 1024)
 /* Value of freed bytes in stress mode.  */
 #define LARGE_POISON 0xa5
@@ -116,6 +117,8 @@ static inline void *large_space_allocate(struct large_space *space,
     gc_platform_discard(mem, size);
   else if (dirty)
     memset(mem, 0, size);
+  else if (size < LARGE_DISCARD_THRESHOLD)
+    gc_platform_populate(mem, size);
   return mem;
 }
 

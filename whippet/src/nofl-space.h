@@ -359,6 +359,8 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
   nofl_space_unlock(space);
   if (!block)
     return NULL;
+  if (block->flags & NOFL_BLOCK_ZERO)
+    gc_platform_populate((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
   block->hole_granules = NOFL_GRANULES_PER_BLOCK;
   block->hole_count = 1;
   gc_atomic_store(&block->swept_granules, NOFL_GRANULES_PER_BLOCK);

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
@@ -169,6 +170,38 @@ static void test_discard_locked(void **state) {
   assert_all(p, page, 0);
   munlock(p, page);
   gc_platform_release(p, page);
+}
+
+static size_t resident_pages(unsigned char *p, size_t count) {
+  unsigned char resident[64];
+  size_t ret = 0;
+  assert_true(count <= sizeof resident);
+  assert_int_equal(mincore(p, count * page, resident), 0);
+  for (size_t i = 0; i < count; i++)
+    ret += resident[i] & 1;
+  return ret;
+}
+
+static void test_populate(void **state) {
+  (void)state;
+  unsigned char *p = gc_platform_map(8 * page);
+  assert_int_equal(resident_pages(p, 8), 0);
+  errno = ENOENT;
+  gc_platform_populate(p + page, 6 * page);
+  assert_int_equal(errno, ENOENT);
+  size_t populated = resident_pages(p, 8);
+  memset(p + 2 * page, 0x5a, page);
+  gc_platform_populate(p, 8 * page);
+  assert_int_equal(errno, ENOENT);
+  assert_all(p, 2 * page, 0);
+  assert_all(p + 2 * page, page, 0x5a);
+  assert_all(p + 3 * page, 5 * page, 0);
+  gc_platform_release(p, 8 * page);
+  /* The kernel may not know how.  */
+  p = gc_platform_map(page);
+  int knows = madvise(p, page, 23) == 0;
+  gc_platform_release(p, page);
+  assert_int_equal(populated, knows ? 6 : 0);
 }
 
 static void test_decommit(void **state) {
@@ -407,6 +440,7 @@ int main(void) {
       cmocka_unit_test(test_reserve_much),
       cmocka_unit_test(test_discard),
       cmocka_unit_test(test_discard_locked),
+      cmocka_unit_test(test_populate),
       cmocka_unit_test(test_decommit),
       cmocka_unit_test(test_protect),
       cmocka_unit_test(test_map_rounds_up),

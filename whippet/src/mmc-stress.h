@@ -125,12 +125,12 @@ static void heap_apply_stress(struct gc_heap *heap) {
     heap_init_walk(heap);
 }
 
-static void heap_init_huge_pages(struct gc_heap *heap) {
+static void heap_choose_huge_pages(struct nofl_huge_pages *pages) {
   const char *value = getenv("GC_MMC_HUGE_PAGES");
   size_t from = MMC_HUGE_PAGE_HEAP_SIZE;
   if (value)
     from = strcmp(value, "0") == 0 ? SIZE_MAX : 0;
-  nofl_huge_pages_init(&heap->space.huge_pages, from, value != NULL);
+  nofl_huge_pages_init(pages, from, value != NULL);
 }
 
 #endif // MMC_STRESS_H

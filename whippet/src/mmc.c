@@ -99,9 +99,10 @@ static int heap_init_spaces(struct gc_heap *heap,
                            2 * NOFL_SLAB_SIZE))
     return 0;
   heap->heap_size = size;
-  if (!nofl_space_init(&heap->space, &heap->reservation, 1))
+  struct nofl_huge_pages huge_pages;
+  heap_choose_huge_pages(&huge_pages);
+  if (!nofl_space_init(&heap->space, &heap->reservation, size, &huge_pages, 1))
     return 0;
-  heap_init_huge_pages(heap);
   heap_set_size(heap, size);
   return large_space_init(&heap->large, &heap->reservation);
 }

@@ -61,6 +61,7 @@ struct nofl_allocator {
   size_t allocated_granules;
   size_t abandoned_granules; /* on the hole set, modulo 2^n */
   enum nofl_class class;
+  uint8_t took_empty; /* a block, since the last collection */
   struct nofl_hole_set holes;
 };
 
@@ -68,6 +69,7 @@ static inline void nofl_allocator_reset(struct nofl_allocator *a) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
   a->block = NULL;
   a->sweep = 0;
+  a->took_empty = 0;
 }
 
 static inline void nofl_hole_set_reset(struct nofl_hole_set *set) {
@@ -412,6 +414,11 @@ static int nofl_allocator_use_empty(struct nofl_space *space,
       nofl_space_take_empty(space, a->class, use_reserve);
   if (!block)
     return 0;
+  /* An allocator that has filled a block will fill the next.  The first one is
+     left to page faults: a thread may need little of it.  */
+  if (a->took_empty && (block->flags & NOFL_BLOCK_ZERO))
+    gc_platform_populate((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
+  a->took_empty = 1;
   nofl_allocator_use_tail(a, block, NOFL_GRANULES_PER_BLOCK);
   return 1;
 }
@@ -503,6 +510,7 @@ static void nofl_target_retire(struct nofl_allocator *a) {
   block->place = NOFL_PLACE_OLD;
   a->abandoned_granules += tail;
   nofl_allocator_reset(a);
+  a->took_empty = 1;
 }
 
 static int nofl_target_refill(struct nofl_space *space,

@@ -359,8 +359,6 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
   nofl_space_unlock(space);
   if (!block)
     return NULL;
-  if (block->flags & NOFL_BLOCK_ZERO)
-    gc_platform_populate((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
   block->hole_granules = NOFL_GRANULES_PER_BLOCK;
   block->hole_count = 1;
   gc_atomic_store(&block->swept_granules, NOFL_GRANULES_PER_BLOCK);
@@ -464,13 +462,19 @@ static size_t nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
   return remaining;
 }
 
+/* A space with INITIAL_SLABS, of a heap of BUDGET_BYTES.  Returns 0 if not one
+   slab could be had.  */
 static int nofl_space_init(struct nofl_space *space,
                            struct gc_reservation *reservation,
+                           size_t budget_bytes,
+                           const struct nofl_huge_pages *huge_pages,
                            size_t initial_slabs) {
   memset(space, 0, sizeof(*space));
   pthread_mutex_init(&space->lock, NULL);
   space->reservation = reservation;
   space->base = reservation->base;
+  space->budget_bytes = budget_bytes;
+  space->huge_pages = *huge_pages;
   space->current_mark = space->survivor_mark = NOFL_STATE_MARK_0;
   for (size_t i = 0; i < initial_slabs; i++)
     if (!nofl_space_add_slab(space))

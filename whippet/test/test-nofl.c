@@ -406,6 +406,26 @@ static int mapping_has_flag(uintptr_t addr, const char *flag) {
   return found;
 }
 
+static int first_slab_asks_for_huge_pages(const char *options) {
+  struct test_heap *t = test_heap_make(options, NULL);
+  int ret = mapping_has_flag(t->heap->space.base, " hg");
+  test_heap_finish(t);
+  return ret;
+}
+
+/* The first slab is there before anything else of the heap.  */
+static void first_slab_is_like_others(void **state) {
+  (void)state;
+  if (first_slab_asks_for_huge_pages("heap-size=64m") != 1)
+    skip();
+  assert_false(first_slab_asks_for_huge_pages("heap-size=8m"));
+  setenv("GC_MMC_HUGE_PAGES", "0", 1);
+  assert_false(first_slab_asks_for_huge_pages("heap-size=64m"));
+  setenv("GC_MMC_HUGE_PAGES", "1", 1);
+  assert_true(first_slab_asks_for_huge_pages("heap-size=8m"));
+  unsetenv("GC_MMC_HUGE_PAGES");
+}
+
 /* When huge pages have proved to be expensive, new slabs have small ones.  */
 static void expensive_huge_pages_are_not_asked_for(void **state) {
   (void)state;
@@ -431,6 +451,36 @@ static void expensive_huge_pages_are_not_asked_for(void **state) {
   test_check_table(&t->root);
   test_make_garbage(t->mut, 64 << 20);
   test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
+static size_t block_resident_pages(const struct nofl_block *block) {
+  return resident_pages((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
+}
+
+/* A thread that allocates little touches little; one that goes on gets the pages
+   of a new block all at once.  */
+static void second_block_is_populated(void **state) {
+  (void)state;
+  size_t page = gc_platform_page_size(), pages = NOFL_BLOCK_SIZE / page;
+  if (pages < 8)
+    skip();
+  void *probe = gc_platform_map(page);
+  gc_platform_populate(probe, page);
+  int can_populate = resident_pages(probe, page) == 1;
+  gc_platform_release(probe, page);
+
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  struct nofl_block *first = nofl_block_of((uintptr_t)test_make_box(t->mut, 0));
+  assert_in_range(block_resident_pages(first), 1, pages / 2);
+  struct nofl_block *second = first;
+  for (uint64_t i = 1; second == first; i++)
+    second = nofl_block_of((uintptr_t)test_make_box(t->mut, i));
+  assert_int_equal(block_resident_pages(first), pages);
+  if (can_populate)
+    assert_int_equal(block_resident_pages(second), pages);
+  else
+    assert_in_range(block_resident_pages(second), 1, pages / 2);
   test_heap_finish(t);
 }
 
@@ -463,6 +513,8 @@ int main(void) {
       cmocka_unit_test(objects_are_moved_once),
       cmocka_unit_test(memory_returns_to_the_system),
       cmocka_unit_test(ticks_do_not_disturb_collections),
+      cmocka_unit_test(second_block_is_populated),
+      cmocka_unit_test(first_slab_is_like_others),
       cmocka_unit_test(expensive_huge_pages_are_not_asked_for),
       cmocka_unit_test(recycled_memory_is_zero),
       cmocka_unit_test(random_lifetimes_fit),

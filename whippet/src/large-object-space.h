@@ -89,11 +89,12 @@ static inline uint32_t large_carve(struct large_space *space, uint32_t idx,
 }
 
 /* Memory for an object of BYTES, young, of TRACE_KIND (bits of the nofl
-   metadata); or NULL.  It is all zero if CLEAR, else only its first granule.
-   The caller accounts for it.  Active mutator, no safepoint.  */
+   metadata); or NULL.  It is for large_space_prepare to make it fit for use;
+   *DIRTY is for that.  The caller accounts for it.  In a pause, or an active
+   mutator without safepoint.  */
 static inline void *large_space_allocate(struct large_space *space,
                                          size_t bytes, uint8_t trace_kind,
-                                         int clear) {
+                                         int *dirty) {
   GC_ASSERT(bytes && !(trace_kind & ~LARGE_KIND_MASK));
   size_t size = large_space_size_in_bytes(space, bytes);
   if (size > space->limit - space->origin)
@@ -101,25 +102,27 @@ static inline void *large_space_allocate(struct large_space *space,
   uint32_t pages = size >> space->page_shift;
   pthread_mutex_lock(&space->lock);
   uint32_t idx = large_obtain_run(space, pages);
-  int dirty = 0;
   if (idx) {
-    dirty = large_state(&space->runs[idx]) == LARGE_DIRTY;
+    *dirty = large_state(&space->runs[idx]) == LARGE_DIRTY;
     idx = large_carve(space, idx, pages, size - bytes, trace_kind);
   }
   pthread_mutex_unlock(&space->lock);
-  if (!idx)
-    return NULL;
-  void *mem = (void *)large_page_address(space, idx);
-  /* Not under the lock: nobody else knows the object yet.  */
+  return idx ? (void *)large_page_address(space, idx) : NULL;
+}
+
+/* Make the object of BYTES at MEM, which nobody else knows yet and no collection
+   has seen, all zero if CLEAR, else only its first granule.  This may take
+   long: not in a pause, and not with a lock held.  */
+static inline void large_space_prepare(const struct large_space *space,
+                                       void *mem, size_t bytes, int dirty,
+                                       int clear) {
+  size_t size = large_space_size_in_bytes(space, bytes);
   if (dirty && !clear)
     memset(mem, 0, gc_allocator_small_granule_size());
   else if (dirty && size >= LARGE_DISCARD_THRESHOLD)
     gc_platform_discard(mem, size);
   else if (dirty)
     memset(mem, 0, size);
-  else if (size < LARGE_DISCARD_THRESHOLD)
-    gc_platform_populate(mem, size);
-  return mem;
 }
 
 /* ---- Queries ---- */

@@ -32,7 +32,7 @@
 #endif
 
 static void *heap_try_allocate_large(struct gc_heap *heap,
-                                     const struct mmc_request *request);
+                                     struct mmc_request *request);
 
 static void heap_finish_allocators(struct gc_heap *heap) {
   for (struct gc_mutator *m = heap->mutators; m; m = m->next) {

@@ -122,10 +122,10 @@ struct mmc_request {
   size_t granules;                  /* ... of this size */
   size_t large_bytes;               /* large: needs so many */
   uint8_t large_kind;
-  uint8_t large_clear; /* all zero, or only the first granule? */
   int use_reserve;
   uint8_t satisfied;
-  void *large_object;
+  void *large_object; /* not prepared yet */
+  int large_dirty;
 };
 
 struct gc_heap {

@@ -408,14 +408,14 @@ void gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
 /* Allocation.  */
 
 static void *heap_try_allocate_large(struct gc_heap *heap,
-                                     const struct mmc_request *request) {
+                                     struct mmc_request *request) {
   size_t bytes = request->large_bytes;
   size_t charge = large_space_size_in_bytes(&heap->large, bytes);
   if (charge < bytes ||
       !nofl_space_charge_large(&heap->space, charge, request->use_reserve))
     return NULL;
   void *ret = large_space_allocate(&heap->large, bytes, request->large_kind,
-                                   request->large_clear);
+                                   &request->large_dirty);
   if (!ret) {
     nofl_space_discharge_large(&heap->space, charge);
     return NULL;
@@ -602,16 +602,40 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
   return (void *)addr;
 }
 
+/* Bytes that are populated without a look whether the world is to stop: some
+   hundred microseconds.  */
+#define MMC_POPULATE_SLICE ((size_t)1024 * 1024)
+
+/* Get the fresh pages of a large object, unless the program may not use all of
+   it soon, or somebody waits for this thread.  */
+static void mutator_populate(struct gc_mutator *mut, void *mem, size_t size) {
+  if (size >= LARGE_DISCARD_THRESHOLD)
+    return;
+  for (size_t offset = 0; offset < size && !heap_should_stop(mut->heap);
+       offset += MMC_POPULATE_SLICE) {
+    size_t rest = size - offset;
+    gc_platform_populate((char *)mem + offset,
+                         rest < MMC_POPULATE_SLICE ? rest : MMC_POPULATE_SLICE);
+  }
+}
+
 static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
                                     enum gc_allocation_kind kind, int clear) {
   uint8_t trace_kind =
       gc_allocator_alloc_table_begin_pattern(kind) & NOFL_KIND_MASK;
-  struct mmc_request request = {
-      .large_bytes = bytes, .large_kind = trace_kind, .large_clear = clear};
+  struct mmc_request request = {.large_bytes = bytes, .large_kind = trace_kind};
   /* No collection makes room for what the address range cannot hold.  */
   struct gc_reservation *res = &mut->heap->reservation;
   if (bytes > res->limit - res->base || !mutator_satisfy(mut, &request))
     return NULL;
+  /* Here, because the request may have been satisfied in a pause.  There is no
+     safepoint before the object is prepared.  */
+  struct large_space *large = &mut->heap->large;
+  large_space_prepare(large, request.large_object, bytes, request.large_dirty,
+                      clear);
+  if (!request.large_dirty)
+    mutator_populate(mut, request.large_object,
+                     large_space_size_in_bytes(large, bytes));
   return request.large_object;
 }
 

@@ -74,10 +74,19 @@ static int is_zero(const void *mem, size_t bytes) {
   return 1;
 }
 
+static void *allocate(struct large_space *space, size_t bytes, uint8_t kind,
+                      int clear) {
+  int dirty;
+  void *mem = large_space_allocate(space, bytes, kind, &dirty);
+  if (mem)
+    large_space_prepare(space, mem, bytes, dirty, clear);
+  return mem;
+}
+
 /* An object, zero to the end of its last page, then filled.  */
 static char *allocate_filled(struct large_space *space, size_t bytes,
                              uint8_t kind) {
-  char *p = large_space_allocate(space, bytes, kind, 1);
+  char *p = allocate(space, bytes, kind, 1);
   if (p) {
     assert_true(is_zero(p, large_space_size_in_bytes(space, bytes)));
     memset(p, 0x77, large_space_size_in_bytes(space, bytes));
@@ -102,8 +111,8 @@ static void test_attributes(void **state) {
   }
   assert_int_equal(large_space_size_in_bytes(s, 1), page);
   assert_int_equal(large_space_size_in_bytes(s, SIZE_MAX - 5), SIZE_MAX);
-  assert_null(large_space_allocate(s, SIZE_MAX - 5, 0, 1));
-  assert_null(large_space_allocate(s, 64 * MIB + 1, 0, 1));
+  assert_null(allocate(s, SIZE_MAX - 5, 0, 1));
+  assert_null(allocate(s, 64 * MIB + 1, 0, 1));
   assert_int_equal(large_space_verify(s), 4);
   free_fixture(f);
 }
@@ -259,7 +268,7 @@ static void test_coalescing(void **state) {
     struct gc_ref refs[3];
     for (int j = 0; j < 3; j++)
       refs[j] = as_ref(allocate_filled(s, 4 * MIB, 0));
-    assert_null(large_space_allocate(s, 10000, 0, 1));
+    assert_null(allocate(s, 10000, 0, 1));
     int dead[3] = {0, 0, 0};
     for (int j = 0; j < 3; j++) {
       dead[orders[i][j]] = 1;
@@ -290,7 +299,7 @@ static void test_dirty_and_zero_neighbours(void **state) {
   large_space_finish_gc(s, 0);
   assert_int_equal(large_space_quarantined_bytes(s), 6 * MIB);
   assert_non_null(allocate_filled(s, 16 * MIB, 0));
-  assert_null(large_space_allocate(s, 10000, 0, 1));
+  assert_null(allocate(s, 10000, 0, 1));
   large_space_verify(s);
   free_fixture(f);
 }
@@ -300,9 +309,9 @@ static void test_both_ends_of_the_reservation(void **state) {
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
   assert_non_null(gc_reservation_extend_low(&f->res, 12 * MIB));
-  assert_null(large_space_allocate(s, 4 * MIB + 1, 0, 1));
+  assert_null(allocate(s, 4 * MIB + 1, 0, 1));
   assert_non_null(allocate_filled(s, 4 * MIB - 5, 0));
-  assert_null(large_space_allocate(s, 8193, 0, 1));
+  assert_null(allocate(s, 8193, 0, 1));
   large_space_verify(s);
   free_fixture(f);
 }
@@ -329,7 +338,7 @@ static void test_uncleared(void **state) {
     char *freed = allocate_filled(&f->space, 20000, 0);
     large_space_start_gc(&f->space, 0);
     large_space_finish_gc(&f->space, 0);
-    char *p = large_space_allocate(&f->space, 20000, 0, clear);
+    char *p = allocate(&f->space, 20000, 0, clear);
     assert_ptr_equal(p, freed);
     assert_true(is_zero(p, 16));
     assert_int_equal((unsigned char)p[16], clear ? 0 : LARGE_POISON);
@@ -440,7 +449,7 @@ static void model_allocate(struct model *m) {
     return;
   size_t bytes = model_random_size(&m->rng);
   uint8_t kind = random_below(&m->rng, 4) * 8;
-  char *p = large_space_allocate(s, bytes, kind, 1);
+  char *p = allocate(s, bytes, kind, 1);
   if (!p)
     return;
   assert_true(is_zero(p, large_space_size_in_bytes(s, bytes)));

@@ -116,6 +116,9 @@ static inline void *large_space_allocate(struct large_space *space,
 static inline void large_space_prepare(const struct large_space *space,
                                        void *mem, size_t bytes, int dirty,
                                        int clear) {
+  GC_ASSERT(
+      large_state(&space->runs[large_page_index(space, (uintptr_t)mem)]) ==
+      LARGE_YOUNG);
   size_t size = large_space_size_in_bytes(space, bytes);
   if (dirty && !clear)
     memset(mem, 0, gc_allocator_small_granule_size());

@@ -61,7 +61,7 @@ struct nofl_allocator {
   size_t allocated_granules;
   size_t abandoned_granules; /* on the hole set, modulo 2^n */
   enum nofl_class class;
-  uint8_t took_empty; /* a block, since the last collection */
+  uint8_t took_empty; /* a block, since it was reset */
   struct nofl_hole_set holes;
 };
 

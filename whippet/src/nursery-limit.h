@@ -32,9 +32,11 @@
 #define NURSERY_WARM_UP 12
 /* Windows to a trial of the limit.  The cost falls for some dozens of
    collections, so the last one counts; but a trial ends at once if the limit is
-   faster already, or so many times slower.  */
+   faster already, or so much slower.  */
 #define NURSERY_TRIAL_WINDOWS 4
 #define NURSERY_TRIAL_SLOWER 1.15
+/* Costs that are so many times others are clearly less.  */
+#define NURSERY_FASTER 0.95
 
 struct nursery_limit {
   uint8_t limiting;     /* now */
@@ -62,17 +64,18 @@ static inline void nursery_set_limiting(struct nursery_limit *nursery,
 }
 
 /* A window of a trial is over.  Is that enough?  */
-static inline int nursery_knows_enough(struct nursery_limit *nursery) {
+static inline int nursery_knows_enough(const struct nursery_limit *nursery) {
   double better = nursery->cost[nursery->better];
   double other = nursery->cost[!nursery->better];
-  return nursery->better || ++nursery->tried == NURSERY_TRIAL_WINDOWS ||
-         other < better * 0.95 || other > better * NURSERY_TRIAL_SLOWER;
+  return nursery->better || nursery->tried == NURSERY_TRIAL_WINDOWS ||
+         other < better * NURSERY_FASTER ||
+         other > better * NURSERY_TRIAL_SLOWER;
 }
 
 static inline void nursery_end_trial(struct nursery_limit *nursery) {
   double better = nursery->cost[nursery->better];
   double other = nursery->cost[!nursery->better];
-  if (other < better * (nursery->better ? 0.95 : 1)) {
+  if (other < better * (nursery->better ? NURSERY_FASTER : 1)) {
     nursery->better = !nursery->better;
     nursery->interval = NURSERY_INTERVAL_MIN;
   } else {
@@ -96,6 +99,7 @@ static inline void nursery_end_window(struct nursery_limit *nursery) {
   if (way != nursery->better) {
     /* What trials found before this one is out of date.  */
     nursery->cost[way] = cost;
+    nursery->tried++;
     if (nursery_knows_enough(nursery))
       nursery_end_trial(nursery);
     return;

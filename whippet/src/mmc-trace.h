@@ -297,8 +297,10 @@ static inline void trace_visit_object(struct trace_worker *worker,
   uint8_t byte;
   if (!trace_mark_plain(worker, addr, &byte))
     return;
-  /* The edge is in a marked object of the same block.  */
-  GC_ASSERT(*nofl_block_mark_of(addr));
+  /* The edge is in a marked object of the same block: who marked it has marked
+     the block, and this worker knows of it.  Relaxed: others may store the same
+     once more.  */
+  GC_ASSERT(gc_atomic_load_relaxed(nofl_block_mark_of(addr)));
   trace_push_nofl(worker, addr, byte);
 }
 

@@ -47,6 +47,17 @@ struct nofl_hole_set {
   struct nofl_hole *buckets[NOFL_HOLE_BUCKETS];
 };
 
+/* Where holes of a block begin and end: the first granule of each, and the first
+   one after it unless that is the block's end.  A bit for each granule, and one
+   for each word that is not 0: so the next is found without a loop, whose end no
+   processor could predict.  */
+struct nofl_bounds {
+  uint64_t nonempty;
+  uint64_t words[NOFL_GRANULES_PER_BLOCK / 64];
+};
+
+_Static_assert(NOFL_GRANULES_PER_BLOCK / 64 <= 64, "one word tells them all");
+
 struct nofl_allocator {
   /* The first two words are read and written by inline allocation.  */
   uintptr_t alloc; /* next free byte */
@@ -55,8 +66,7 @@ struct nofl_allocator {
   uintptr_t counted;        /* allocation is counted up to here */
   struct nofl_block *block; /* being swept, or NULL */
   size_t sweep;             /* next granule of it to sweep */
-  /* Granules of the block that survivors occupy, a bit for each.  */
-  uint64_t occupied[NOFL_GRANULES_PER_BLOCK / 64];
+  struct nofl_bounds bounds;
   /* Not yet added to the space's counters.  */
   size_t allocated_granules;
   size_t abandoned_granules; /* on the hole set, modulo 2^n */
@@ -69,6 +79,7 @@ static inline void nofl_allocator_reset(struct nofl_allocator *a) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
   a->block = NULL;
   a->sweep = 0;
+  a->bounds.nonempty = 0;
   a->took_empty = 0;
 }
 
@@ -170,19 +181,23 @@ static void nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
 }
 
-/* First granule at or after G whose bit in MAP differs from the low bit of
-   FLIP, which is all ones or all zeros; or the number of granules.  */
-static inline size_t nofl_map_find(const uint64_t *map, size_t g,
-                                   uint64_t flip) {
-  if (g >= NOFL_GRANULES_PER_BLOCK)
+/* The first of BOUNDS, or the number of granules if there is none.  */
+static inline size_t nofl_bounds_first(const struct nofl_bounds *bounds) {
+  if (!bounds->nonempty)
     return NOFL_GRANULES_PER_BLOCK;
-  size_t i = g / 64;
-  uint64_t word = (map[i] ^ flip) & (~(uint64_t)0 << (g % 64));
-  while (!word) {
-    if (++i == NOFL_GRANULES_PER_BLOCK / 64)
-      return NOFL_GRANULES_PER_BLOCK;
-    word = map[i] ^ flip;
-  }
+  size_t i = __builtin_ctzll(bounds->nonempty);
+  return i * 64 + __builtin_ctzll(bounds->words[i]);
+}
+
+/* The same, and remove it.  */
+static inline size_t nofl_bounds_take(struct nofl_bounds *bounds) {
+  if (!bounds->nonempty)
+    return NOFL_GRANULES_PER_BLOCK;
+  size_t i = __builtin_ctzll(bounds->nonempty);
+  uint64_t word = bounds->words[i];
+  uint64_t rest = word & (word - 1);
+  bounds->words[i] = rest;
+  bounds->nonempty ^= (uint64_t)!rest << i;
   return i * 64 + __builtin_ctzll(word);
 }
 
@@ -195,7 +210,7 @@ static inline void nofl_allocator_fetch_ahead(const struct nofl_allocator *a) {
   if (addr == end) {
     if (!a->block)
       return;
-    size_t g = nofl_map_find(a->occupied, a->sweep, ~(uint64_t)0);
+    size_t g = nofl_bounds_first(&a->bounds);
     addr = nofl_block_start(a->block) + g * NOFL_GRANULE_SIZE;
     end = nofl_block_end(a->block);
     ahead = NOFL_FETCH_OF_HOLE;
@@ -257,16 +272,30 @@ static inline void nofl_clear_metadata(uint8_t *meta, size_t count) {
   }
 }
 
+/* Find the holes between objects in state MARK, in the block with the metadata
+   at META.  What is before the block counts as occupied: a hole at its start has
+   a bound there.  */
+static inline void nofl_find_bounds(const uint8_t *meta, uint8_t mark,
+                                    struct nofl_bounds *bounds) {
+  unsigned inside = 0;
+  uint64_t before = 1, nonempty = 0;
+  for (size_t i = 0; i < NOFL_GRANULES_PER_BLOCK / 64; i++) {
+    uint64_t occupied = nofl_granules_in_state(meta + i * 64, mark, &inside);
+    uint64_t word = occupied ^ (occupied << 1 | before);
+    before = occupied >> 63;
+    bounds->words[i] = word;
+    nonempty |= (uint64_t)(word != 0) << i;
+  }
+  GC_ASSERT(!inside);
+  bounds->nonempty = nonempty;
+}
+
 /* Begin to sweep the allocator's block: find out what survivors occupy.  */
 static void nofl_allocator_start_sweep(struct nofl_space *space,
                                        struct nofl_allocator *a) {
   struct nofl_block *block = a->block;
-  const uint8_t *meta = nofl_block_metadata(block);
-  uint8_t mark = space->survivor_mark;
-  unsigned inside = 0;
-  for (size_t i = 0; i < NOFL_GRANULES_PER_BLOCK / 64; i++)
-    a->occupied[i] = nofl_granules_in_state(meta + i * 64, mark, &inside);
-  GC_ASSERT(!inside);
+  nofl_find_bounds(nofl_block_metadata(block), space->survivor_mark,
+                   &a->bounds);
   block->hole_count = 0;
   block->hole_granules = 0;
   block->flags &= ~NOFL_BLOCK_ZERO;
@@ -280,11 +309,11 @@ static inline size_t nofl_allocator_sweep_hole(struct nofl_space *space,
                                                struct nofl_allocator *a,
                                                size_t *start) {
   struct nofl_block *block = a->block;
-  size_t g = nofl_map_find(a->occupied, a->sweep, ~(uint64_t)0);
+  size_t g = nofl_bounds_take(&a->bounds);
   size_t size = 0;
   a->sweep = NOFL_GRANULES_PER_BLOCK;
   if (g < NOFL_GRANULES_PER_BLOCK) {
-    a->sweep = nofl_map_find(a->occupied, g, 0);
+    a->sweep = nofl_bounds_take(&a->bounds);
     size = a->sweep - g;
     nofl_clear_metadata(nofl_block_metadata(block) + g, size);
     if (GC_UNLIKELY(space->poison))
@@ -393,6 +422,7 @@ static void nofl_allocator_use_tail(struct nofl_allocator *a,
                                     struct nofl_block *block, size_t tail) {
   a->block = block;
   a->sweep = NOFL_GRANULES_PER_BLOCK;
+  a->bounds.nonempty = 0;
   nofl_allocator_enter_hole(a, nofl_block_end(block) - tail * NOFL_GRANULE_SIZE,
                             tail);
 }

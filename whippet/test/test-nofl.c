@@ -51,6 +51,44 @@ static void bitmaps_of_starts_and_ends_agree(void **state) {
   }
 }
 
+/* Describe at META a block of random objects, of which PER_CENT are survivors, in
+   state MARK, and note the granules of these in OCCUPIED.  */
+static void make_block_metadata(uint8_t *meta, uint8_t *occupied, uint8_t mark,
+                                unsigned per_cent, uint32_t *seed) {
+  memset(meta, 0, NOFL_GRANULES_PER_BLOCK);
+  memset(occupied, 0, NOFL_GRANULES_PER_BLOCK);
+  for (size_t g = 0, size; g < NOFL_GRANULES_PER_BLOCK; g += size) {
+    uint32_t x = *seed = *seed * 1664525 + 1013904223;
+    size = 1 + (x >> 16) % ((x >> 30) ? 5 : 200);
+    if (size > NOFL_GRANULES_PER_BLOCK - g)
+      size = NOFL_GRANULES_PER_BLOCK - g;
+    int lives = (x >> 8) % 100 < per_cent;
+    meta[g] = lives ? mark : nofl_next_mark(mark);
+    meta[g + size - 1] |= NOFL_END;
+    memset(occupied + g, lives, size);
+  }
+}
+
+static void bounds_of_holes_agree(void **state) {
+  (void)state;
+  static _Alignas(64) uint8_t meta[NOFL_GRANULES_PER_BLOCK];
+  static uint8_t occupied[NOFL_GRANULES_PER_BLOCK];
+  uint32_t seed = 99;
+  for (unsigned round = 0; round < 400; round++) {
+    uint8_t mark = NOFL_STATE_MARK_0 + round % 3;
+    struct nofl_bounds bounds;
+    make_block_metadata(meta, occupied, mark, round % 11 * 10, &seed);
+    nofl_find_bounds(meta, mark, &bounds);
+    for (size_t g = 0; g < NOFL_GRANULES_PER_BLOCK; g++)
+      if (occupied[g] != (g ? occupied[g - 1] : 1)) {
+        assert_int_equal(nofl_bounds_first(&bounds), g);
+        assert_int_equal(nofl_bounds_take(&bounds), g);
+      }
+    assert_int_equal(nofl_bounds_first(&bounds), NOFL_GRANULES_PER_BLOCK);
+    assert_int_equal(nofl_bounds_take(&bounds), NOFL_GRANULES_PER_BLOCK);
+  }
+}
+
 /* Fill PER_CENT of the heap with boxes linked to a list, or all of it until
    allocation fails if it is FILL_ALL, then drop every other one: what is free
    is holes of one granule.  Returns the number of boxes kept.  */
@@ -494,6 +532,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(wide_scans_agree_with_narrow_ones),
       cmocka_unit_test(bitmaps_of_starts_and_ends_agree),
+      cmocka_unit_test(bounds_of_holes_agree),
       cmocka_unit_test(runs_of_metadata_are_cleared),
       cmocka_unit_test(compaction_satisfies_what_holes_do_not),
       cmocka_unit_test(compaction_needs_no_free_block),

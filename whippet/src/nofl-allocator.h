@@ -63,10 +63,9 @@ struct nofl_allocator {
   uintptr_t alloc; /* next free byte */
   uintptr_t limit; /* end of cleared memory; <= hole_end */
   uintptr_t hole_end;
-  uintptr_t counted;        /* allocation is counted up to here */
-  struct nofl_block *block; /* being swept, or NULL */
-  size_t sweep;             /* next granule of it to sweep */
-  struct nofl_bounds bounds;
+  uintptr_t counted;         /* allocation is counted up to here */
+  struct nofl_block *block;  /* being swept, or NULL */
+  struct nofl_bounds bounds; /* of its holes that are left to sweep */
   /* Not yet added to the space's counters.  */
   size_t allocated_granules;
   size_t abandoned_granules; /* on the hole set, modulo 2^n */
@@ -78,7 +77,6 @@ struct nofl_allocator {
 static inline void nofl_allocator_reset(struct nofl_allocator *a) {
   a->alloc = a->limit = a->hole_end = a->counted = 0;
   a->block = NULL;
-  a->sweep = 0;
   a->bounds.nonempty = 0;
   a->took_empty = 0;
 }
@@ -299,7 +297,6 @@ static void nofl_allocator_start_sweep(struct nofl_space *space,
   block->hole_count = 0;
   block->hole_granules = 0;
   block->flags &= ~NOFL_BLOCK_ZERO;
-  a->sweep = 0;
 }
 
 /* Find the next hole of the block that is being swept and make its metadata
@@ -310,11 +307,11 @@ static inline size_t nofl_allocator_sweep_hole(struct nofl_space *space,
                                                size_t *start) {
   struct nofl_block *block = a->block;
   size_t g = nofl_bounds_take(&a->bounds);
+  size_t end = NOFL_GRANULES_PER_BLOCK;
   size_t size = 0;
-  a->sweep = NOFL_GRANULES_PER_BLOCK;
   if (g < NOFL_GRANULES_PER_BLOCK) {
-    a->sweep = nofl_bounds_take(&a->bounds);
-    size = a->sweep - g;
+    end = nofl_bounds_take(&a->bounds);
+    size = end - g;
     nofl_clear_metadata(nofl_block_metadata(block) + g, size);
     if (GC_UNLIKELY(space->poison))
       memset((void *)(nofl_block_start(block) + g * NOFL_GRANULE_SIZE), 0xda,
@@ -324,7 +321,7 @@ static inline size_t nofl_allocator_sweep_hole(struct nofl_space *space,
     *start = g;
   }
   /* Release: the metadata below is clean.  */
-  gc_atomic_store(&block->swept_granules, (uint16_t)a->sweep);
+  gc_atomic_store(&block->swept_granules, (uint16_t)end);
   return size;
 }
 
@@ -421,7 +418,6 @@ static int nofl_allocator_sweep_block(struct nofl_space *space,
 static void nofl_allocator_use_tail(struct nofl_allocator *a,
                                     struct nofl_block *block, size_t tail) {
   a->block = block;
-  a->sweep = NOFL_GRANULES_PER_BLOCK;
   a->bounds.nonempty = 0;
   nofl_allocator_enter_hole(a, nofl_block_end(block) - tail * NOFL_GRANULE_SIZE,
                             tail);

@@ -63,8 +63,8 @@
 #define GC_EMBEDDER_HUGE_PAGE_HEAP_SIZE ((size_t) 128 << 20)
 
 /* Programs that allocate fast would get five times their live data.  Most of
-   them are hardly slower with three.  */
-#define GC_EMBEDDER_HEAP_MULTIPLE_MAX 3
+   them are hardly slower with half of that.  */
+#define GC_EMBEDDER_HEAP_MULTIPLE_MAX 2.5
 
 /* Mark functions of smobs mark what memory of malloc refers to.  */
 #define GC_EMBEDDER_FIXES_REFERENTS 1

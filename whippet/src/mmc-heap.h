@@ -112,6 +112,9 @@ struct mmc_sizing {
   double trace_rate;
   uint64_t last_nsec;
   uint64_t last_counter;
+  /* Adaptive: what the size fell to until then, not rounded.  */
+  double kept_size;
+  uint64_t kept_nsec;
 };
 
 /* What the allocation that caused a collection is waiting for.  Satisfied

@@ -15,13 +15,18 @@
 #include "mmc-stop.h"
 
 #define MMC_MIN_HEAP_SIZE ((size_t)1024 * 1024)
-#define MMC_ADAPTIVE_MIN_EXTRA ((size_t)4 * 1024 * 1024)
+#define MMC_ADAPTIVE_MIN_EXTRA ((size_t)3 * 1024 * 1024)
 /* And at most so many times the live data; an embedder may know better.  */
 #ifdef GC_EMBEDDER_HEAP_MULTIPLE_MAX
 #define MMC_ADAPTIVE_MAX_MULTIPLE ((double)GC_EMBEDDER_HEAP_MULTIPLE_MAX)
 #else
 #define MMC_ADAPTIVE_MAX_MULTIPLE 5.0
 #endif
+/* When live data become less, an adaptive heap shrinks at once to this, and
+   further with a time constant, in nanoseconds.  */
+#define MMC_ADAPTIVE_KEPT_MULTIPLE 5.0
+#define MMC_ADAPTIVE_KEPT_EXTRA (64.0 * 1024 * 1024)
+#define MMC_ADAPTIVE_SHRINK_TIME 3e9
 #define MMC_RESERVE_PER_CENT 2
 /* Thresholds of the decision table.  */
 #define MMC_FRAGMENTATION_TO_COMPACT 0.10
@@ -165,6 +170,21 @@ static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
   }
 }
 
+/* An adaptive heap could be SIZE, as LIVE bytes are live, but was larger.  What
+   a program needed a moment ago it often needs again, and fewer collections are
+   the better use of memory that it had anyway.  */
+static size_t heap_shrink_slowly(struct gc_heap *heap, size_t size,
+                                 double live) {
+  struct mmc_sizing *sizing = &heap->sizing;
+  double elapsed = (double)(sizing->last_nsec - sizing->kept_nsec);
+  double kept = sizing->kept_size * exp(-elapsed / MMC_ADAPTIVE_SHRINK_TIME);
+  double most = live * MMC_ADAPTIVE_KEPT_MULTIPLE + MMC_ADAPTIVE_KEPT_EXTRA;
+  kept = clamp(kept, size, most > size ? most : size);
+  sizing->kept_size = kept;
+  sizing->kept_nsec = sizing->last_nsec;
+  return kept;
+}
+
 /* Smallest size at which what is in use fits, with the reserve and some blocks
    to allocate in.  */
 static size_t heap_least_size(struct gc_heap *heap) {
@@ -183,7 +203,10 @@ static size_t heap_least_size(struct gc_heap *heap) {
 static void heap_apply_sizing_policy(struct gc_heap *heap, size_t expected) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
-  size_t size = heap_policy_size(heap, heap->live_bytes + expected);
+  size_t live = heap->live_bytes + expected;
+  size_t size = heap_policy_size(heap, live);
+  if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE)
+    size = heap_shrink_slowly(heap, size, live);
   size_t least = heap_least_size(heap);
   heap->shrink_blocked = size < least - least / 4;
   if (size < heap->heap_size && size < least)

@@ -47,10 +47,61 @@ static void heap_stays_within(void **state) {
   test_heap_finish(t);
 }
 
+/* The heap has EXPECTED bytes, rounded up to blocks.  */
+static void assert_size(struct test_heap *t, double expected) {
+  double size = t->heap->heap_size;
+  if (size < expected || size > expected + NOFL_BLOCK_SIZE)
+    fail_msg("%g is not %g", size, expected);
+}
+
+/* Apply the policy so many seconds after the heap had SIZE, when LIVE bytes are
+   live.  */
+static void size_after(struct test_heap *t, double size, double live,
+                       double seconds) {
+  struct gc_heap *heap = t->heap;
+  heap->live_bytes = live;
+  heap_resize(heap, size);
+  heap->sizing.kept_size = size;
+  heap->sizing.kept_nsec = UINT64_C(1000000000);
+  heap->sizing.last_nsec = 1e9 + seconds * 1e9;
+  heap_apply_sizing_policy(heap, 0);
+}
+
+static void size_falls_slowly(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=adaptive,heap-size=4m,heap-expansiveness=0", NULL);
+  double MB = 1024 * 1024;
+  size_after(t, 100 * MB, 40 * MB, 0);
+  assert_size(t, 100 * MB);
+  size_after(t, 100 * MB, 40 * MB, 3 * log(2));
+  assert_size(t, 50 * MB);
+  /* However often somebody looks.  */
+  size_after(t, 100 * MB, 40 * MB, 0);
+  for (int i = 1; i <= 3000; i++) {
+    t->heap->sizing.last_nsec += 1000000 * log(2);
+    heap_apply_sizing_policy(t->heap, 0);
+  }
+  assert_size(t, 50 * MB);
+  /* Not below what the rule says, and not at once from there.  */
+  size_after(t, 100 * MB, 40 * MB, 60);
+  assert_size(t, 44 * MB);
+  t->heap->live_bytes = 20 * MB;
+  heap_apply_sizing_policy(t->heap, 0);
+  assert_size(t, 44 * MB);
+  /* Far too large: at once.  */
+  size_after(t, 1000 * MB, 10 * MB, 0);
+  assert_size(t, (50 + 64) * MB);
+  size_after(t, 100 * MB, 1 * MB, 60);
+  assert_size(t, 1 * MB + MMC_ADAPTIVE_MIN_EXTRA);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bounds_of_the_size),
       cmocka_unit_test(heap_stays_within),
+      cmocka_unit_test(size_falls_slowly),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

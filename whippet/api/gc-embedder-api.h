@@ -93,7 +93,9 @@ gc_trace_heap_roots(struct gc_heap_roots *roots,
    move in this collection, and TRACE_AMBIGUOUS (start, end, possibly_interior,
    HEAP, DATA) for each range of words to scan conservatively; START is
    included, END is not.  Only in configurations with conservative roots,
-   before anything moves.  */
+   before anything moves.  Memory of a range must remain until the mutators are
+   restarted, unless it is in the frame of the function itself: the ranges of
+   the heap's roots are scanned later, in pieces, perhaps by other threads.  */
 GC_EMBEDDER_API inline void gc_trace_mutator_pinned_roots(
     struct gc_mutator_roots *roots,
     void (*trace_pinned)(struct gc_ref ref, struct gc_heap *heap, void *data),

@@ -11,8 +11,16 @@
 #include "mmc-verify.h"
 #include "mmc-walk.h"
 
-/* A heap with less live data than this is traced by one thread.  */
+/* A heap with less live data and ambiguous roots than this is traced by one
+   thread.  */
 #define MMC_PARALLEL_THRESHOLD ((size_t)4 * 1024 * 1024)
+
+/* Ranges of ambiguous roots are traced in pieces of this size, some microseconds
+   of work ...  */
+#define MMC_ROOT_PIECE ((size_t)32 * 1024)
+/* ... and one more worker is woken at once for each so many bytes of them, some
+   hundred microseconds of work.  */
+#define MMC_ROOT_BYTES_TO_WAKE ((size_t)1024 * 1024)
 
 /* Blocks in use from which on it is worth waking threads to sweep: some hundred
    microseconds of work.  */
@@ -42,16 +50,49 @@ static void heap_finish_allocators(struct gc_heap *heap) {
   }
 }
 
+/* The main worker, to trace something before the others may, or after them.  */
+static inline struct trace_worker *GC_ALWAYS_INLINE
+heap_lone_worker(struct gc_heap *heap);
+static inline struct trace_worker *heap_lone_worker(struct gc_heap *heap) {
+  struct trace_worker *worker = &heap->tracer.workers[0];
+  worker->parallel = 0;
+  worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  return worker;
+}
+
 /* Without room in the table of roots, trace the root at once.  */
+static void heap_add_this_root(struct gc_heap *heap, struct trace_root root) {
+  if (!tracer_add_root(&heap->tracer, root))
+    trace_root(heap_lone_worker(heap), root);
+}
+
 static void heap_add_root(struct gc_heap *heap, enum trace_root_kind kind,
                           void *data) {
-  if (!tracer_add_root(&heap->tracer, kind, data)) {
-    struct trace_worker *worker = &heap->tracer.workers[0];
-    worker->parallel = 0;
-    worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
-    trace_root(worker, (struct trace_root){kind, data});
+  heap_add_this_root(heap, (struct trace_root){kind, data, 0});
+}
+
+#if GC_CONSERVATIVE_ROOTS
+/* Long ranges are traced in pieces, perhaps by several workers, after the
+   embedder's function has returned: unless they are in that function's frame.  */
+static void heap_add_range(uintptr_t lo, uintptr_t hi, int possibly_interior,
+                           struct gc_heap *heap, void *data) {
+  struct trace_worker *worker = data;
+  enum trace_root_kind kind =
+      possibly_interior ? TRACE_ROOT_INTERIOR_RANGE : TRACE_ROOT_RANGE;
+  lo = (lo + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1);
+  if (worker->stack_cold - lo < TRACE_FRAMES_SIZE) {
+    trace_root(worker, (struct trace_root){kind, (void *)lo, hi});
+    return;
+  }
+  while (lo < hi) {
+    uintptr_t end = hi - lo > MMC_ROOT_PIECE ? lo + MMC_ROOT_PIECE : hi;
+    heap->root_range_bytes += end - lo;
+    heap->root_range_pieces++;
+    heap_add_this_root(heap, (struct trace_root){kind, (void *)lo, end});
+    lo = end;
   }
 }
+#endif
 
 static void heap_add_pinned_roots(struct gc_heap *heap) {
 #if GC_CONSERVATIVE_ROOTS
@@ -61,8 +102,10 @@ static void heap_add_pinned_roots(struct gc_heap *heap) {
       heap_add_root(heap, TRACE_ROOT_MUTATOR_PINNED, m);
   }
   heap_add_root(heap, TRACE_ROOT_GLOBALS, NULL);
+  heap->root_range_bytes = heap->root_range_pieces = 0;
   if (heap->roots)
-    heap_add_root(heap, TRACE_ROOT_HEAP_PINNED, NULL);
+    gc_trace_heap_pinned_roots(heap->roots, trace_pinned_root, heap_add_range,
+                               heap, heap_lone_worker(heap));
 #else
   (void)heap;
 #endif
@@ -171,9 +214,7 @@ static void heap_fix_ambiguous_referents(struct gc_heap *heap) {
 static size_t heap_start_evacuation(struct gc_heap *heap,
                                     size_t max_survivors) {
   struct gc_tracer *tracer = &heap->tracer;
-  struct trace_worker *worker = &tracer->workers[0];
-  worker->parallel = 0;
-  worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  struct trace_worker *worker = heap_lone_worker(heap);
   heap_add_pinned_roots(heap);
   trace_all_roots(worker);
   trace_flush_pending_edges(worker);
@@ -190,19 +231,15 @@ static void heap_trace_ephemerons(struct gc_heap *heap) {
       gc_pending_ephemerons_eager(pending))
     return;
   tracer_set_eager_ephemerons(&heap->tracer);
-  struct trace_worker *worker = &heap->tracer.workers[0];
-  worker->parallel = 0;
-  worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+  struct trace_worker *worker = heap_lone_worker(heap);
   gc_scan_pending_ephemerons(heap, trace_visit_root, worker);
   heap_trace(heap);
 }
 
 static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
-  struct trace_worker *worker = &heap->tracer.workers[0];
   size_t priorities = gc_finalizer_priority_count();
   for (size_t p = 0; p < priorities; p++) {
-    worker->parallel = 0;
-    worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+    struct trace_worker *worker = heap_lone_worker(heap);
     if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit_root,
                                heap, worker))
       continue;
@@ -216,10 +253,12 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
                              size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t candidates = 0;
-  if (kind == GC_COLLECTION_COMPACTING)
+  if (kind == GC_COLLECTION_COMPACTING) {
     candidates = heap_start_evacuation(heap, max_survivors);
-  else
+  } else {
     heap_add_pinned_roots(heap);
+    heap->tracer.wake_first = heap->root_range_bytes / MMC_ROOT_BYTES_TO_WAKE;
+  }
   heap_add_roots(heap, kind);
   HEAP_EVENT(heap, roots_traced);
   heap_trace(heap);
@@ -383,8 +422,8 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
       space->used_blocks >= MMC_PARALLEL_SWEEP_BLOCKS) {
     tracer_prepare(tracer, space, 0, 1);
     for (unsigned i = 0; i < tracer->worker_count; i++)
-      tracer_add_root(tracer, TRACE_ROOT_SWEEP, NULL);
-    tracer->wake_all = 1;
+      tracer_add_root(tracer, (struct trace_root){TRACE_ROOT_SWEEP, NULL, 0});
+    tracer->wake_first = tracer->worker_count - 1;
     tracer_trace(tracer);
     tracer_clear_roots(tracer);
   }
@@ -451,7 +490,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
 static int heap_wants_workers(struct gc_heap *heap) {
   size_t live = heap->collected_before ? heap->live_bytes
                                        : heap_allocation_counter(heap) / 4;
-  return GC_PARALLEL && live > MMC_PARALLEL_THRESHOLD;
+  return GC_PARALLEL && live + heap->root_range_bytes > MMC_PARALLEL_THRESHOLD;
 }
 
 /* What can be done before mutators are stopped: work that would lengthen the
@@ -462,7 +501,8 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
 #if GC_CONSERVATIVE_ROOTS
   gc_platform_prepare_global_roots();
 #endif
-  tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 8);
+  tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 16 +
+                                          heap->root_range_pieces * 2);
   if (heap_wants_workers(heap))
     tracer_start_threads(&heap->tracer);
   /* The kind as far as it can be told now.  */

@@ -196,6 +196,9 @@ struct gc_heap {
   struct edge_buffer *free_edges; /* protected by edges_lock */
   pthread_mutex_t edges_lock;
 
+  /* Ambiguous ranges among the heap's roots, at the last collection.  */
+  size_t root_range_bytes;
+  size_t root_range_pieces;
   struct mmc_sizing sizing;
   struct mmc_stress stress;
   struct mmc_walk *walk;     /* stress: the verifier's; else NULL */

@@ -599,9 +599,10 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
   case TRACE_ROOT_MUTATOR_STACK:
     gc_stack_visit(&mut->stack, trace_interior_range, heap, worker);
     return;
-  case TRACE_ROOT_HEAP_PINNED:
-    gc_trace_heap_pinned_roots(heap->roots, trace_pinned_root,
-                               trace_ambiguous_root, heap, worker);
+  case TRACE_ROOT_RANGE:
+  case TRACE_ROOT_INTERIOR_RANGE:
+    trace_ambiguous_root((uintptr_t)root.data, root.end,
+                         root.kind == TRACE_ROOT_INTERIOR_RANGE, heap, worker);
     return;
   case TRACE_ROOT_GLOBALS:
     gc_platform_visit_global_conservative_roots(trace_interior_range, heap,

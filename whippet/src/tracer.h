@@ -144,7 +144,8 @@ enum trace_root_kind {
   TRACE_ROOT_MUTATOR_PINNED,
   TRACE_ROOT_MUTATOR_STACK,
   TRACE_ROOT_HEAP,
-  TRACE_ROOT_HEAP_PINNED,
+  TRACE_ROOT_RANGE,          /* ambiguous words from DATA to END */
+  TRACE_ROOT_INTERIOR_RANGE, /* the same, possibly interior references */
   TRACE_ROOT_GLOBALS,
   TRACE_ROOT_FINALIZERS,
   TRACE_ROOT_REMEMBERED,
@@ -155,6 +156,7 @@ enum trace_root_kind {
 struct trace_root {
   enum trace_root_kind kind;
   void *data;
+  uintptr_t end;
 };
 
 struct gc_tracer {
@@ -174,7 +176,7 @@ struct gc_tracer {
   uint32_t shutdown;
   uint32_t overflowed; /* relaxed */
   uint8_t parallel;    /* this collection, if there are threads */
-  uint8_t wake_all;    /* at once, not when there turns out to be work */
+  unsigned wake_first; /* workers, not when there turns out to be work */
 
   /* Roots of the running phase: added while closed, then taken by any worker,
      by fetch-and-add on the cursor.  */
@@ -427,8 +429,12 @@ static void tracer_trace(struct gc_tracer *tracer) {
     return;
   }
   gc_atomic_store(&tracer->state, TRACER_OPEN | 1);
-  if (tracer->wake_all)
-    tracer_wake(tracer, tracer->worker_count - 1);
+  if (tracer->wake_first) {
+    unsigned others = tracer->worker_count - 1;
+    tracer_wake(tracer,
+                tracer->wake_first < others ? tracer->wake_first : others);
+    tracer->wake_first = 0;
+  }
   for (;;) {
     trace_worker_drain(main);
     if (trace_take_shared(main, main))
@@ -449,11 +455,10 @@ static void tracer_trace(struct gc_tracer *tracer) {
 
 /* Roots.  */
 
-static int tracer_add_root(struct gc_tracer *tracer, enum trace_root_kind kind,
-                           void *data) {
+static int tracer_add_root(struct gc_tracer *tracer, struct trace_root root) {
   if (tracer->root_count == tracer->root_capacity)
     return 0;
-  tracer->roots[tracer->root_count++] = (struct trace_root){kind, data};
+  tracer->roots[tracer->root_count++] = root;
   return 1;
 }
 
@@ -554,7 +559,7 @@ static void tracer_prepare(struct gc_tracer *tracer,
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
   tracer->parallel = parallel;
-  tracer->wake_all = 0;
+  tracer->wake_first = 0;
   for (unsigned i = 0; i < tracer->parallelism; i++) {
     struct trace_worker *worker = &tracer->workers[i];
     GC_ASSERT(worker->top == worker->bottom && !worker->shared_count &&

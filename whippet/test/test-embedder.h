@@ -147,6 +147,9 @@ GC_EMBEDDER_API inline void gc_trace_heap_pinned_roots(
     struct gc_heap *heap, void *data) {
   for (struct gc_mutator_roots *r = roots->first; r; r = r->next)
     gc_trace_mutator_pinned_roots(r, trace_pinned, trace_ambiguous, heap, data);
+  void *volatile copy = roots->copied;
+  trace_ambiguous((uintptr_t)&copy, (uintptr_t)(&copy + 1), 0, heap, data);
+  copy = NULL;
 }
 
 GC_EMBEDDER_API inline int

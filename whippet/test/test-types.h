@@ -99,6 +99,7 @@ struct gc_mutator_roots {
 struct gc_heap_roots {
   struct test_handle *handles;
   struct gc_mutator_roots *first;
+  void *copied; /* an ambiguous root, of which the collector sees a copy */
 };
 
 #define TEST_FINALIZER_PRIORITIES 3

@@ -31,6 +31,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fluids.h"
 #include "gc.h"
 #include "pairs.h"
 #include "threads.h"
@@ -175,11 +176,13 @@ make_options (void)
 /* Start.  */
 
 /* A thread that is starting has nothing yet with which to raise an
-   exception.  Its dynamic stack is what it gets last.  */
+   exception.  The values of its fluids are what it needs for that and gets
+   last, after its dynamic stack.  */
 static int
 is_starting (scm_thread *thread)
 {
-  return !thread || !thread->dynstack.base;
+  return !thread || !thread->dynstack.base || !thread->dynamic_state
+    || !SCM_UNPACK (thread->dynamic_state->values);
 }
 
 static void *

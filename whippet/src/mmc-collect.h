@@ -50,7 +50,8 @@ static void heap_finish_allocators(struct gc_heap *heap) {
   }
 }
 
-/* The main worker, to trace something before the others may, or after them.  */
+/* The main worker, prepared to trace something in the frames below the caller's,
+   before the others may or after them.  */
 static inline struct trace_worker *GC_ALWAYS_INLINE
 heap_lone_worker(struct gc_heap *heap);
 static inline struct trace_worker *heap_lone_worker(struct gc_heap *heap) {
@@ -60,10 +61,11 @@ static inline struct trace_worker *heap_lone_worker(struct gc_heap *heap) {
   return worker;
 }
 
-/* Without room in the table of roots, trace the root at once.  */
+/* Without room in the table of roots, trace the root at once, by the lone
+   worker.  */
 static void heap_add_this_root(struct gc_heap *heap, struct trace_root root) {
   if (!tracer_add_root(&heap->tracer, root))
-    trace_root(heap_lone_worker(heap), root);
+    trace_root(&heap->tracer.workers[0], root);
 }
 
 static void heap_add_root(struct gc_heap *heap, enum trace_root_kind kind,
@@ -105,7 +107,7 @@ static void heap_add_pinned_roots(struct gc_heap *heap) {
   heap->root_range_bytes = heap->root_range_pieces = 0;
   if (heap->roots)
     gc_trace_heap_pinned_roots(heap->roots, trace_pinned_root, heap_add_range,
-                               heap, heap_lone_worker(heap));
+                               heap, &heap->tracer.workers[0]);
 #else
   (void)heap;
 #endif
@@ -214,7 +216,7 @@ static void heap_fix_ambiguous_referents(struct gc_heap *heap) {
 static size_t heap_start_evacuation(struct gc_heap *heap,
                                     size_t max_survivors) {
   struct gc_tracer *tracer = &heap->tracer;
-  struct trace_worker *worker = heap_lone_worker(heap);
+  struct trace_worker *worker = &tracer->workers[0];
   heap_add_pinned_roots(heap);
   trace_all_roots(worker);
   trace_flush_pending_edges(worker);
@@ -253,6 +255,7 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
                              size_t max_survivors) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t candidates = 0;
+  heap_lone_worker(heap);
   if (kind == GC_COLLECTION_COMPACTING) {
     candidates = heap_start_evacuation(heap, max_survivors);
   } else {

@@ -91,6 +91,7 @@ struct mmc_stress {
   uint8_t poison;            /* overwrite free memory */
   uint32_t quarantine;       /* emptied blocks made inaccessible */
   uint32_t refuse_per_mille; /* evacuation finds no target block */
+  uint32_t min_hole;         /* bytes of the least hole to allocate in */
   uint32_t stack_limit;      /* items on a trace worker's stack */
   uint32_t delay_usec;       /* at most, at random, when stopping */
 };

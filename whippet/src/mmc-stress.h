@@ -16,6 +16,8 @@
                         as long as there are fewer such blocks
        refuse           per mille of evacuation's requests for a target block
                         that are refused
+       min-hole         sweeping passes over holes of fewer bytes, at most half
+                        a block: slow paths, which rates count, become fewer
        mark-stack       at most so many items on a tracing thread's stack
        delay            microseconds, at most, of random delay when stopping
      GC_MMC_PREFETCH    0: trace without prefetching; 1: with it; else what is
@@ -65,6 +67,9 @@ static int stress_set(struct mmc_stress *stress, const char *name,
     stress->quarantine = value == 1 ? NOFL_QUARANTINE_DEFAULT : value;
   else if (STRESS_IS("refuse"))
     stress->refuse_per_mille = value > 1000 ? 1000 : value;
+  else if (STRESS_IS("min-hole"))
+    stress->min_hole =
+        value > NOFL_BLOCK_SIZE / 2 ? NOFL_BLOCK_SIZE / 2 : value;
   else if (STRESS_IS("mark-stack"))
     stress->stack_limit = value;
   else if (STRESS_IS("delay"))
@@ -118,6 +123,7 @@ static void heap_init_stress(struct gc_heap *heap) {
 static void heap_apply_stress(struct gc_heap *heap) {
   heap->space.poison = heap->stress.poison;
   heap->large.poison = heap->stress.poison;
+  heap->space.min_hole_granules = nofl_size_to_granules(heap->stress.min_hole);
   heap->space.refuse_blocks_per_mille = heap->stress.refuse_per_mille;
   heap->space.refuse_seed = heap->stress.seed - 42;
   heap->space.quarantine.capacity = heap->stress.quarantine;

@@ -161,21 +161,24 @@ static void nofl_allocator_flush_counts(struct nofl_space *space,
 /* Remember a hole that is too small for the request at hand, unless it is so
    small that finding it again would cost more than it gains.  Until it is used
    it counts as fragmentation.  */
-static inline void nofl_allocator_keep_hole(struct nofl_allocator *a,
+static inline void nofl_allocator_keep_hole(struct nofl_space *space,
+                                            struct nofl_allocator *a,
                                             uintptr_t addr, size_t granules) {
   a->abandoned_granules += granules;
-  if (granules >= NOFL_MIN_KEPT_GRANULES) {
+  if (granules >= NOFL_MIN_KEPT_GRANULES &&
+      granules >= space->min_hole_granules) {
     nofl_block_of(addr)->flags &= ~NOFL_BLOCK_ZERO;
     nofl_hole_set_push(&a->holes, addr, granules);
   }
 }
 
 /* Stop using the current hole.  Its rest is kept, unless KEEP is 0.  */
-static void nofl_allocator_leave_hole(struct nofl_allocator *a, int keep) {
+static void nofl_allocator_leave_hole(struct nofl_space *space,
+                                      struct nofl_allocator *a, int keep) {
   nofl_allocator_count(a);
   size_t rest = (a->hole_end - a->alloc) >> NOFL_GRANULE_SIZE_LOG_2;
   if (rest && keep)
-    nofl_allocator_keep_hole(a, a->alloc, rest);
+    nofl_allocator_keep_hole(space, a, a->alloc, rest);
   a->alloc = a->limit = a->hole_end = a->counted = 0;
 }
 
@@ -369,14 +372,17 @@ static void nofl_space_finish_sweeping(struct nofl_space *space) {
 static int nofl_allocator_next_hole(struct nofl_space *space,
                                     struct nofl_allocator *a, size_t granules) {
   size_t start, size;
+  size_t least = space->min_hole_granules;
+  if (least < granules)
+    least = granules;
   uintptr_t base = nofl_block_start(a->block);
   while ((size = nofl_allocator_sweep_hole(space, a, &start))) {
     uintptr_t addr = base + start * NOFL_GRANULE_SIZE;
-    if (size >= granules) {
+    if (size >= least) {
       nofl_allocator_enter_hole(a, addr, size);
       return 1;
     }
-    nofl_allocator_keep_hole(a, addr, size);
+    nofl_allocator_keep_hole(space, a, addr, size);
   }
   gc_atomic_fetch_add_relaxed(&space->swept_holes,
                               (size_t)a->block->hole_count);
@@ -456,7 +462,7 @@ static int nofl_allocator_use_empty(struct nofl_space *space,
 static int nofl_allocator_find_hole(struct nofl_space *space,
                                     struct nofl_allocator *a, size_t granules,
                                     int use_reserve) {
-  nofl_allocator_leave_hole(a, 1);
+  nofl_allocator_leave_hole(space, a, 1);
   if (a->block && nofl_allocator_next_hole(space, a, granules))
     return 1;
   if (nofl_allocator_use_hole_set(a, granules))
@@ -513,11 +519,11 @@ static void nofl_allocator_finish(struct nofl_space *space,
       nofl_allocator_count(a);
       nofl_space_add_partly_full(space, block, tail);
     } else {
-      nofl_allocator_leave_hole(a, 0);
+      nofl_allocator_leave_hole(space, a, 0);
       nofl_block_retire(space, block);
     }
   } else {
-    nofl_allocator_leave_hole(a, 0);
+    nofl_allocator_leave_hole(space, a, 0);
   }
   nofl_allocator_flush_counts(space, a);
   nofl_hole_set_reset(&a->holes);

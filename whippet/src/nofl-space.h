@@ -46,7 +46,8 @@ struct nofl_space {
   uint8_t survivor_mark;
   uint8_t evacuating;
   uint8_t collecting;
-  uint8_t poison; /* stress: overwrite free memory */
+  uint8_t poison;             /* stress: overwrite free memory */
+  uint16_t min_hole_granules; /* stress: smaller holes are passed over */
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
   struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
   /* Generational: the same for blocks that are known to have small holes.  The

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
-/* Stress switches: emptied blocks that cannot be accessed, and collections at
-   random.  Looks at internals.  */
+/* Stress switches: emptied blocks that cannot be accessed, collections at
+   random, and small holes passed over.  Looks at internals.  */
 
 #include "../src/mmc.c"
 #include "test-heap.h"
@@ -171,6 +171,35 @@ static void random_collections_follow_the_seed(void **state) {
   assert_true(same < 5);
 }
 
+/* The smallest hole, in bytes, that is allocated in while a heap has many small
+   ones.  */
+static size_t smallest_hole(const char *stress) {
+  struct test_heap *t = test_heap_make("heap-size=16m", stress);
+  size_t smallest = SIZE_MAX;
+  make_sparse_table(t, &t->root);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  uint64_t epoch = t->heap->epoch;
+  uintptr_t end = 0;
+  while (t->heap->epoch == epoch) {
+    uintptr_t addr = (uintptr_t)test_make_box(t->mut, 1);
+    const struct nofl_allocator *a = &t->mut->allocator;
+    if (a->hole_end != end && a->hole_end - addr < smallest)
+      smallest = a->hole_end - addr;
+    end = a->hole_end;
+  }
+  test_check_table(&t->root);
+  test_heap_finish(t);
+  return smallest;
+}
+
+static void small_holes_are_passed_over(void **state) {
+  (void)state;
+  assert_true(smallest_hole(NULL) < 256);
+  assert_true(smallest_hole("min-hole=256,verify") >= 256);
+  /* More than half a block is not asked for.  */
+  assert_true(smallest_hole("min-hole=1000000") >= NOFL_BLOCK_SIZE / 2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(stale_references_fault),
@@ -178,6 +207,7 @@ int main(void) {
       cmocka_unit_test(small_heaps_use_the_quarantine),
       cmocka_unit_test(ageing_leaves_the_quarantine_alone),
       cmocka_unit_test(random_collections_follow_the_seed),
+      cmocka_unit_test(small_holes_are_passed_over),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,7 +480,12 @@ static void heap_collect_stopped(struct gc_heap *heap,
   space->collecting = 0;
   if (GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
+  /* Rather than let the request fail, do not pass over small holes.  */
+  uint16_t min_hole = space->min_hole_granules;
+  if (requested == GC_COLLECTION_COMPACTING)
+    space->min_hole_granules = 0;
   heap_satisfy_request(heap, request);
+  space->min_hole_granules = min_hole;
   if (expected && !request->satisfied) {
     heap_resize(heap, before);
     heap_apply_sizing_policy(heap, 0);

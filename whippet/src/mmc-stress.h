@@ -17,7 +17,8 @@
        refuse           per mille of evacuation's requests for a target block
                         that are refused
        min-hole         sweeping passes over holes of fewer bytes, at most half
-                        a block: slow paths, which rates count, become fewer
+                        a block: slow paths, which rates count, become fewer;
+                        a request that would fail uses them all the same
        mark-stack       at most so many items on a tracing thread's stack
        delay            microseconds, at most, of random delay when stopping
      GC_MMC_PREFETCH    0: trace without prefetching; 1: with it; else what is

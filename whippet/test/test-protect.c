@@ -200,6 +200,35 @@ static void small_holes_are_passed_over(void **state) {
   assert_true(smallest_hole("min-hole=1000000") >= NOFL_BLOCK_SIZE / 2);
 }
 
+/* When nothing but small holes is left, they are used.  */
+static void small_holes_are_used_before_failure(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=2m", "min-hole=32768");
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  size_t count = t->heap->space.budget_bytes / sizeof(struct test_box);
+  size_t kept = 0;
+  for (size_t i = 0; i < count / 10 * 8; i++) {
+    struct test_box *box = test_make_box(t->mut, i);
+    assert_non_null(box);
+    if (i % 2)
+      continue;
+    box->edge = t->root.ref;
+    t->root.ref = box;
+    kept++;
+  }
+  for (size_t i = 0; i < count / 10 * 2 + 200; i++) {
+    struct test_box *box = test_make_box(t->mut, i);
+    assert_non_null(box);
+    box->edge = t->root.ref;
+    t->root.ref = box;
+    kept++;
+  }
+  for (struct test_box *box = t->root.ref; box; box = box->edge)
+    kept--;
+  assert_int_equal(kept, 0);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(stale_references_fault),
@@ -208,6 +237,7 @@ int main(void) {
       cmocka_unit_test(ageing_leaves_the_quarantine_alone),
       cmocka_unit_test(random_collections_follow_the_seed),
       cmocka_unit_test(small_holes_are_passed_over),
+      cmocka_unit_test(small_holes_are_used_before_failure),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

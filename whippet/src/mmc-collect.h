@@ -131,15 +131,15 @@ static void heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
    the last collection and since counts.  This costs one scan of those objects
    and pins what they hold for this collection only.  */
 
-/* WORD may denote an object, which then must not move.  Returns its address, or
-   0.  */
+/* WORD may denote an object, which then must not move.  So does an address in
+   the middle, which does not keep the object alive: a copy of a C stack may have
+   nothing else of an object that is live in other ways.  Returns the object's
+   address, or 0.  */
 static inline uintptr_t fix_ambiguous_word(struct gc_heap *heap,
                                            uintptr_t word) {
-  if (!nofl_space_contains(&heap->space, word) ||
-      !gc_is_valid_conservative_ref_displacement(word &
-                                                 (sizeof(uintptr_t) - 1)))
+  if (!nofl_space_contains(&heap->space, word))
     return 0;
-  uintptr_t target = nofl_resolve_conservative(&heap->space, word, 0);
+  uintptr_t target = nofl_resolve_conservative(&heap->space, word, 1);
   if (target)
     nofl_fix_object(&heap->space, target);
   return target;

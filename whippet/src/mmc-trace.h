@@ -74,20 +74,29 @@ static inline void trace_push_nofl(struct trace_worker *worker, uintptr_t addr,
     trace_push_unusual(worker, addr);
 }
 
+static inline size_t trace_size_in_heap(size_t bytes) {
+  return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
+}
+
 static void trace_push_large(struct trace_worker *worker, uintptr_t addr) {
   struct gc_heap *heap = worker->heap;
   struct gc_ref ref = gc_ref(addr);
   uint8_t kind = large_object_trace_kind(&heap->large, ref);
   size_t size = large_object_size(&heap->large, ref);
+  size_t pages = large_object_rounded_size(&heap->large, ref);
   if (kind & NOFL_KIND_NONE) {
-    trace_count(worker, large_space_size_in_bytes(&heap->large, size));
+    trace_count(worker, pages);
     return;
   }
   int conservative = (kind & NOFL_PINNED) != 0;
   uintptr_t item = addr | (conservative ? TRACE_CONSERVATIVE : TRACE_PRECISE);
   if ((conservative || MMC_TRACES_SLICES) && size >= 2 * TRACER_SLICE_SIZE &&
       tracer_add_sliced(worker->tracer, addr, size, conservative, &item))
-    trace_count(worker, large_space_size_in_bytes(&heap->large, size));
+    trace_count(worker, pages);
+  else if (!conservative)
+    /* The rest of its last page; for the object itself see
+       trace_precise_object.  */
+    worker->bytes_traced += pages - trace_size_in_heap(size);
   trace_push(worker, item);
 }
 
@@ -466,10 +475,15 @@ static void GC_NEVER_INLINE trace_next_slice(struct trace_worker *worker,
     return;
   size_t limit = offset + TRACER_SLICE_SIZE;
   if (limit < sliced->size) {
+    struct gc_tracer *tracer = worker->tracer;
     trace_push(worker, item);
-    /* A second permit, for somebody who is hungry.  */
-    if (gc_atomic_load_relaxed(&worker->tracer->hungry))
+    /* A second permit, for somebody who is hungry; or wake somebody, as the one
+       permit does not look like much work.  */
+    if (gc_atomic_load_relaxed(&tracer->hungry))
       trace_push(worker, item);
+    else if (sliced->size - limit >= TRACER_WAKE_SURPLUS * TRACER_SLICE_SIZE &&
+             worker->parallel && gc_atomic_load_relaxed(&tracer->parked))
+      tracer_wake(tracer, 1);
   } else {
     limit = sliced->size;
   }
@@ -491,10 +505,6 @@ static inline size_t heap_object_size(struct gc_heap *heap, uintptr_t addr) {
     return nofl_object_size(addr);
   return large_space_size_in_bytes(
       &heap->large, large_object_size(&heap->large, gc_ref(addr)));
-}
-
-static inline size_t trace_size_in_heap(size_t bytes) {
-  return nofl_size_to_granules(bytes) << NOFL_GRANULE_SIZE_LOG_2;
 }
 
 /* Is the object of SIZE bytes at ADDR zero all over, as it was allocated?  */
@@ -527,9 +537,13 @@ static inline size_t trace_precise_object(struct trace_worker *worker,
   return trace_size_in_heap(bytes);
 }
 
-/* Trace a grey item that is not precise.  */
-static void GC_NEVER_INLINE trace_unusual_item(struct trace_worker *worker,
-                                               uintptr_t item) {
+/* After about so many objects a worker looks around.  */
+#define TRACE_TALLY_LIMIT 64
+
+/* Trace a grey item that is not precise.  Returns how many objects that was
+   worth, by the time it took.  */
+static size_t GC_NEVER_INLINE trace_unusual_item(struct trace_worker *worker,
+                                                 uintptr_t item) {
   uintptr_t addr = item & ~(uintptr_t)TRACE_TAG_MASK;
   struct gc_heap *heap = worker->heap;
   switch (item & TRACE_TAG_MASK) {
@@ -537,14 +551,14 @@ static void GC_NEVER_INLINE trace_unusual_item(struct trace_worker *worker,
     size_t bytes = heap_object_size(heap, addr);
     trace_count(worker, bytes);
     trace_ambiguous_range(worker, addr, addr + bytes, 0);
-    return;
+    return 1 + bytes / 256;
   }
   case TRACE_EXTERN:
     gc_trace_object(gc_ref(addr), trace_visit, heap, worker);
-    return;
+    return 1;
   case TRACE_SLICES:
     trace_next_slice(worker, item);
-    return;
+    return TRACE_TALLY_LIMIT;
   default:
     GC_CRASH();
   }
@@ -689,7 +703,6 @@ static inline uintptr_t trace_shade_pending_edge(struct trace_worker *worker) {
 
 /* What a worker has traced since it last added that to its statistics: in
    registers, because one sum in memory would wait for the other.  */
-#define TRACE_TALLY_LIMIT 64
 struct trace_tally {
   size_t objects, bytes;
 };
@@ -738,6 +751,7 @@ static inline void trace_keep_pace(struct trace_worker *worker, size_t sample) {
 
 static void trace_worker_drain(struct trace_worker *worker) {
   struct trace_tally tally = {0, 0};
+  size_t unusual = 0;
   trace_all_roots(worker);
   if (trace_measures_pace(worker))
     trace_start_sample(worker);
@@ -758,16 +772,19 @@ static void trace_worker_drain(struct trace_worker *worker) {
     }
     if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
       tally.bytes += trace_precise_object(worker, item);
-      tally.objects++;
+      if (GC_LIKELY(++tally.objects < TRACE_TALLY_LIMIT))
+        continue;
     } else {
-      trace_unusual_item(worker, item);
+      /* These are in the statistics already.  */
+      unusual += trace_unusual_item(worker, item);
+      if (GC_LIKELY(unusual < TRACE_TALLY_LIMIT))
+        continue;
     }
-    if (GC_UNLIKELY(tally.objects >= TRACE_TALLY_LIMIT)) {
-      trace_flush_tally(worker, &tally);
-      trace_keep_pace(worker, TRACE_PACE_SAMPLE);
-      if (GC_PARALLEL && worker->parallel)
-        trace_consider_sharing(worker);
-    }
+    unusual = 0;
+    trace_flush_tally(worker, &tally);
+    trace_keep_pace(worker, TRACE_PACE_SAMPLE);
+    if (GC_PARALLEL && worker->parallel)
+      trace_consider_sharing(worker);
   }
   trace_flush_tally(worker, &tally);
   trace_keep_pace(worker, TRACE_PACE_SAMPLE_MIN);

@@ -755,6 +755,11 @@ struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
         nofl_resolve_conservative(&heap->space, word, possibly_interior));
   if (!large_space_contains(&heap->large, word))
     return gc_ref_null();
+  /* The tracer asks for ambiguous edges that the embedder knows of, also with
+     the space locked, in which nothing changes then.  */
+  if (heap->space.collecting)
+    return large_space_resolve_conservative(&heap->large, word,
+                                            possibly_interior, 1);
   /* Takes a lock that a parked thread must not hold.  */
   struct gc_mutator *mut = current_mutator;
   if (mut)

@@ -209,19 +209,26 @@ static inline NOFL_MAY_RACE ptrdiff_t nofl_object_start(const uint8_t *meta,
   return -1;
 }
 
-/* Does STATE, found at granule G of BLOCK, denote an object that the last
+/* Does the byte in META at granule G of BLOCK denote an object that the last
    collection kept or that is younger?  */
-static int nofl_state_is_live_object(const struct nofl_space *space,
-                                     const struct nofl_block *block, size_t g,
-                                     uint8_t state) {
+static NOFL_MAY_RACE int
+nofl_granule_has_live_object(const struct nofl_space *space,
+                             const struct nofl_block *block, size_t g,
+                             const uint8_t *meta) {
+  /* Acquire: pairs with the sweeper's release store, and comes first.  What a
+     sweeper has passed it has cleaned; a state from before would not tell.  */
+  int swept = g < gc_atomic_load(&block->swept_granules);
+  uint8_t state = gc_atomic_load_relaxed(&meta[g]) & NOFL_STATE_MASK;
   if (state == space->survivor_mark || state == space->current_mark)
     return 1;
   if (state == NOFL_STATE_FIXED)
-    return space->collecting;
+    /* Only in the cycle that fixed it.  Later it is an object that was not
+       reached, until its block is swept, which a minor collection does not wait
+       for.  */
+    return space->current_mark != space->survivor_mark;
   /* In a part that was not swept since the last collection, nothing is
-     young.  Acquire: pairs with the sweeper's release store.  */
-  return state == NOFL_STATE_YOUNG &&
-         g < gc_atomic_load(&block->swept_granules);
+     young.  */
+  return state == NOFL_STATE_YOUNG && swept;
 }
 
 /* The object that the bit pattern ADDR, which lies in the space's range, may
@@ -245,8 +252,7 @@ static NOFL_MAY_RACE uintptr_t nofl_resolve_conservative(
   } else if (!gc_is_valid_conservative_ref_displacement(displacement)) {
     return 0;
   }
-  uint8_t state = gc_atomic_load_relaxed(&meta[g]) & NOFL_STATE_MASK;
-  if (!nofl_state_is_live_object(space, block, g, state))
+  if (!nofl_granule_has_live_object(space, block, g, meta))
     return 0;
   return nofl_block_start(block) + g * NOFL_GRANULE_SIZE;
 }

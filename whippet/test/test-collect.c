@@ -327,6 +327,8 @@ static void large_objects(void **state) {
     test_store(t->mut, t->root.ref, i, test_make_node(t->mut, 1100, 0));
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   size_t live = t->heap->space.large_bytes;
+  /* In whole pages, in either count.  */
+  assert_true(t->heap->live_bytes >= t->heap->live_large_bytes);
   for (int i = 0; i < 100; i++)
     test_make_bytes(t->mut, 100000);
   assert_true(t->heap->space.large_bytes > live + 100 * 90000);
@@ -470,9 +472,47 @@ static void workers_share_sweeping(void **state) {
   test_heap_finish(t);
 }
 
+/* Does a collection wake the second worker?  Whether that gets a processor in
+   time is another question.  */
+static int second_worker_is_woken(struct test_heap *t) {
+  struct gc_tracer *tracer = &t->heap->tracer;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_int_equal(tracer->worker_count, 2);
+  while (!gc_atomic_load_relaxed(&tracer->parked))
+    sched_yield();
+  uint32_t before = tracer->wake_count;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  return tracer->wake_count != before;
+}
+
+/* Workers wake others whatever the objects are.  */
+static void workers_are_woken_for_all_kinds(void **state) {
+  (void)state;
+  if (!GC_PARALLEL)
+    return;
+  enum { N = 100000, WORDS = 1 << 20 };
+  struct test_heap *t = test_heap_make("heap-size=64m,parallelism=2", NULL);
+  t->root.ref = test_make_node(t->mut, N, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *kid = test_make_node(t->mut, 4, 1);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  assert_true(second_worker_is_woken(t));
+  t->root.ref = gc_allocate(t->mut, WORDS * sizeof(void *),
+                            GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
+  for (uint32_t i = 0; i < WORDS; i += 8) {
+    void *bytes = test_make_bytes(t->mut, 32);
+    ((void **)t->root.ref)[i] = bytes;
+  }
+  assert_true(second_worker_is_woken(t));
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(workers_share_sweeping),
+      cmocka_unit_test(workers_are_woken_for_all_kinds),
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),

@@ -90,6 +90,87 @@ static void ambiguous_objects_fix_their_referents(void **state) {
   }
 }
 
+/* The same of addresses in the middle of objects that are live in other ways.  */
+static void addresses_in_the_middle_fix(void **state) {
+  (void)state;
+  enum { STEP = 5 };
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
+  struct test_handle ambiguous = {NULL, NULL};
+  test_push(t, &ambiguous);
+  test_make_table(t->mut, &t->root, N);
+  uintptr_t *words = gc_allocate(t->mut, N / STEP * sizeof(*words),
+                                 GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
+  ambiguous.ref = words;
+  struct test_node *table = t->root.ref;
+  for (int i = 0; i < N; i++)
+    if (i % STEP == 0)
+      words[i / STEP] =
+          (uintptr_t) & ((struct test_box *)table->edges[i])->edge;
+    else if (i % STEP > 1)
+      table->edges[i] = NULL;
+  table = NULL;
+  uint64_t before = t->heap->statistics.objects_evacuated;
+  for (int round = 0; round < 3; round++) {
+    gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+    test_make_garbage(t->mut, 1 << 20);
+    table = t->root.ref;
+    for (int i = 0; i < N / STEP; i++)
+      assert_int_equal(words[i],
+                       (uintptr_t) &
+                           ((struct test_box *)table->edges[i * STEP])->edge);
+    table = NULL;
+    test_check_table(&t->root);
+  }
+  if (TEST_MOVES)
+    assert_true(t->heap->statistics.objects_evacuated > before);
+  test_pop(t, &ambiguous);
+  test_heap_finish(t);
+}
+
+/* What was to stay in a compaction, but was not reached, is dead: no stray word
+   revives it in the next collection, whose kind does not matter.  */
+static void unreached_referents_are_dead(void **state) {
+  (void)state;
+  if (!TEST_EXACT || !TEST_MOVES)
+    return;
+  struct test_heap *t = test_heap_make("heap-size=16m", "compact");
+  struct nofl_space *space = &t->heap->space;
+  struct test_handle kept = {NULL, NULL}, dropped = {NULL, NULL};
+  test_push(t, &kept);
+  test_push(t, &dropped);
+  test_make_table(t->mut, &t->root, N);
+  uintptr_t *where = calloc(N, sizeof(*where));
+  void **words[2];
+  for (int i = 0; i < 2; i++)
+    words[i] = gc_allocate(t->mut, N * sizeof(void *),
+                           GC_ALLOCATION_UNTAGGED_CONSERVATIVE);
+  kept.ref = words[0];
+  struct test_node *table = t->root.ref;
+  for (int i = 0; i < N; i++) {
+    where[i] = (uintptr_t)table->edges[i];
+    words[i % 2][i] = table->edges[i];
+    table->edges[i] = NULL;
+  }
+  table = NULL;
+  /* No other cycle comes first.  */
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  int fixed = 0;
+  space->collecting = 1;
+  for (int i = 0; i < N; i++) {
+    fixed +=
+        (*nofl_metadata_byte(where[i]) & NOFL_STATE_MASK) == NOFL_STATE_FIXED;
+    for (int interior = 0; interior < 2; interior++)
+      assert_int_equal(nofl_resolve_conservative(space, where[i], interior),
+                       i % 2 ? 0 : where[i]);
+  }
+  space->collecting = 0;
+  assert_true(fixed > N / 4);
+  free(where);
+  test_pop(t, &dropped);
+  test_pop(t, &kept);
+  test_heap_finish(t);
+}
+
 /* What the embedder names for an object that an ambiguous object refers to stays,
    and the rest of the heap moves.  */
 
@@ -337,6 +418,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pinned_objects_stay),
       cmocka_unit_test(ambiguous_objects_fix_their_referents),
+      cmocka_unit_test(addresses_in_the_middle_fix),
+      cmocka_unit_test(unreached_referents_are_dead),
       cmocka_unit_test(embedders_referents_are_fixed),
       cmocka_unit_test(born_pinned_objects_live_apart),
       cmocka_unit_test(words_of_tagged_objects),

@@ -3,7 +3,14 @@
    collection, and hold all of the library's locks across the fork, so that no
    allocator is in the middle of anything and the lists are consistent.  In the
    child the other mutators are removed, and collector threads are started again
-   when they are next needed.  */
+   when they are next needed.
+
+   Mutators that were parked by a signal may hold locks that fork itself or other
+   handlers need, malloc's among them.  So they go on when all locks of the library
+   are held, as far as the library: there, and at safepoints, they wait.  What the
+   child sees of such a mutator is what its thread did up to some instruction
+   outside of the library; that may be in the middle of an inline allocation of an
+   object that nothing in the child refers to.  */
 
 #ifndef MMC_FORK_H
 #define MMC_FORK_H
@@ -48,6 +55,7 @@ static void GC_NEVER_INLINE fork_prepare(void) {
     large_space_lock(&heap->large);
     gc_reservation_lock(&heap->reservation);
     pthread_mutex_lock(&heap->edges_lock);
+    heap_set_stop_flag(heap, STOP_COOPERATIVE);
   }
   /* Nobody else stops or restarts the world while this thread has the lock.  */
   if (was_running)

@@ -63,6 +63,9 @@ struct gc_mutator {
   /* The last stop had to park this mutator by a signal.  Written by the
      collector in the pause.  */
   uint8_t signalled_before;
+  /* The first 64 signals that the thread blocks when no handler of a signal is
+     running, as far as known.  The owner's, read by its own signal handler.  */
+  volatile uint64_t blocked_signals;
   struct gc_stack stack;
   struct gc_mutator_roots *roots;
   struct edge_buffer *edges;
@@ -142,8 +145,9 @@ struct gc_heap {
   struct gc_pending_ephemerons *pending_ephemerons;
   struct gc_finalizer_state *finalizers;
 
-  /* Polled at safepoints, and a futex on which stopped mutators wait: 1 from
-     the request to stop until restart.  Written with heap->lock held.  */
+  /* Polled at safepoints, and a futex on which stopped mutators wait: enum
+     mmc_stop, nonzero from the request to stop until restart.  Written with
+     heap->lock held.  */
   __attribute__((aligned(64))) int stop_flag;
   __attribute__((aligned(64))) pthread_mutex_t lock;
   struct gc_mutator *mutators;

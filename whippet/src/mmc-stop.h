@@ -15,21 +15,34 @@
    Second step (gc-preempt.h).  A mutator that is still RUNNING after the grace
    period gets a signal.  Its handler parks it, unless the library or the
    embedder's predicate objects, by the same protocol: status SIGNALLED, wait for
-   the flag.  The argument that this is safe is in doc/two-step-stop.md.  */
+   the flag.  The argument that this is safe is in doc/two-step-stop.md.
+
+   For a fork the flag then becomes "cooperative", and signalled mutators go on
+   until they come into the library: mmc-fork.h.  */
 
 #ifndef MMC_STOP_H
 #define MMC_STOP_H
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <ucontext.h>
 
 #include "gc-tracepoint.h"
 #include "mmc-heap.h"
 
 static __thread struct gc_mutator *current_mutator;
 
+enum mmc_stop { STOP_NONE, STOP_ALL, STOP_COOPERATIVE };
+
 static inline int heap_should_stop(struct gc_heap *heap) {
   return __atomic_load_n(&heap->stop_flag, __ATOMIC_SEQ_CST);
+}
+
+/* The stop flag, or zero if it does not hold a mutator with STATUS.  */
+static inline int heap_holds(struct gc_heap *heap, enum mutator_status status) {
+  int flag = heap_should_stop(heap);
+  return flag == STOP_COOPERATIVE && status == MUTATOR_SIGNALLED ? 0 : flag;
 }
 
 /* Tell a collector that may be waiting for this mutator.  */
@@ -46,10 +59,11 @@ static void mutator_set_running(struct gc_mutator *mut,
                                 enum mutator_status status) {
   struct gc_heap *heap = mut->heap;
   for (;;) {
-    while (heap_should_stop(heap))
-      gc_platform_futex_wait((uint32_t *)&heap->stop_flag, 1);
+    int flag;
+    while ((flag = heap_holds(heap, status)))
+      gc_platform_futex_wait((uint32_t *)&heap->stop_flag, (uint32_t)flag);
     __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
-    if (GC_LIKELY(!heap_should_stop(heap)))
+    if (GC_LIKELY(!heap_holds(heap, status)))
       return;
     mutator_set_not_running(mut, status);
   }
@@ -61,10 +75,22 @@ static void mutator_set_running(struct gc_mutator *mut,
 #define MUTATOR_CAPTURE_STACK(mut) ((void)0)
 #endif
 
+/* For mutator_is_in_signal_handler.  By the mutator's thread, which calls the
+   library and hence is in no handler.  */
+static void mutator_note_blocked_signals(struct gc_mutator *mut) {
+  sigset_t set;
+  uint64_t blocked;
+  if (!GC_CONSERVATIVE_ROOTS || pthread_sigmask(SIG_BLOCK, NULL, &set) != 0)
+    return;
+  memcpy(&blocked, &set, sizeof(blocked));
+  mut->blocked_signals = blocked;
+}
+
 /* Park at a safepoint until the collection that asked for it is over.  */
 static void GC_NEVER_INLINE mutator_park(struct gc_mutator *mut) {
   MUTATOR_EVENT(mut, mutator_stopping);
   heap_random_delay(mut->heap);
+  mutator_note_blocked_signals(mut);
   MUTATOR_CAPTURE_STACK(mut);
   MUTATOR_EVENT(mut, mutator_stopped);
   mutator_set_not_running(mut, MUTATOR_STOPPED);
@@ -123,7 +149,7 @@ static void heap_signal_sleepers(struct gc_heap *heap, struct gc_mutator *mut) {
    heap->lock held.  The listener learns that it may have to tell mutators; the
    other events of a collection are the caller's business.  */
 static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
-  __atomic_store_n(&heap->stop_flag, 1, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&heap->stop_flag, STOP_ALL, __ATOMIC_SEQ_CST);
   HEAP_EVENT(heap, waiting_for_stop);
   uint64_t deadline = 0;
   if (heap->preemption.signal_number) {
@@ -139,9 +165,24 @@ static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
     }
 }
 
-static void heap_restart_world(struct gc_heap *heap) {
-  __atomic_store_n(&heap->stop_flag, 0, __ATOMIC_SEQ_CST);
+static void heap_set_stop_flag(struct gc_heap *heap, enum mmc_stop stop) {
+  __atomic_store_n(&heap->stop_flag, (int)stop, __ATOMIC_SEQ_CST);
   gc_platform_futex_wake((uint32_t *)&heap->stop_flag, INT32_MAX);
+}
+
+static void heap_restart_world(struct gc_heap *heap) {
+  heap_set_stop_flag(heap, STOP_NONE);
+}
+
+/* Was the thread interrupted in a handler of some other signal?  That may have
+   interrupted an inline allocation in its turn.  A handler blocks its own signal,
+   unless it was installed with SA_NODEFER.  */
+static int mutator_is_in_signal_handler(struct gc_mutator *mut,
+                                        void *ucontext) {
+  uint64_t blocked;
+  /* The kernel's set has no more.  */
+  memcpy(&blocked, &((ucontext_t *)ucontext)->uc_sigmask, sizeof(blocked));
+  return (blocked & ~mut->blocked_signals) != 0;
 }
 
 /* Second step of a stop, on the thread that is to stop.  */
@@ -150,12 +191,13 @@ static void preemption_handler(int signal_number, siginfo_t *info,
   (void)signal_number;
   (void)info;
   struct gc_mutator *mut = current_mutator;
-  if (!mut || mut->in_library || !heap_should_stop(mut->heap) ||
+  if (!mut || mut->in_library || heap_should_stop(mut->heap) != STOP_ALL ||
       __atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) != MUTATOR_RUNNING)
     return;
   struct mmc_preemption *preemption = &mut->heap->preemption;
   uintptr_t pc = gc_ucontext_program_counter(ucontext);
-  if (!preemption->may_park(pc, ucontext, preemption->data))
+  if (mutator_is_in_signal_handler(mut, ucontext) ||
+      !preemption->may_park(pc, ucontext, preemption->data))
     return;
   int saved_errno = errno;
   /* Not if the thread was on another stack, whose extent is not known.  */

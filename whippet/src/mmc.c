@@ -173,6 +173,7 @@ static void heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
   heap->mutators = mut;
   heap->mutator_count++;
   mut->event_data = heap->listener.mutator_added(heap->listener_data);
+  mutator_note_blocked_signals(mut);
   current_mutator = mut;
 }
 

@@ -3,9 +3,11 @@
    whole, with one mutator; the parent notices nothing.  */
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gc-preempt.h"
 #include "test-heap.h"
 
 enum { THREADS = 3 };
@@ -121,10 +123,91 @@ static void other_threads_may_fork(void **state) {
   test_heap_finish(t);
 }
 
+/* Fork while a mutator that was parked by a signal holds a lock of malloc.  */
+
+static __thread volatile sig_atomic_t in_malloc;
+
+static int may_park(uintptr_t pc, void *ucontext, void *data) {
+  (void)pc;
+  (void)ucontext;
+  (void)data;
+  return in_malloc;
+}
+
+static void *malloc_attached(struct gc_stack_addr base, void *data) {
+  struct busy_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  struct test_handle table = {NULL, NULL};
+  struct gc_mutator_roots roots = {.handles = &table};
+  gc_mutator_set_roots(mut, &roots);
+  test_make_table(mut, &table, 100);
+  while (!__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
+    in_malloc = 1;
+    /* Too large for a cache without lock.  */
+    void *blocks[64];
+    for (int round = 0; round < 100; round++) {
+      for (int i = 0; i < 64; i++)
+        blocks[i] = malloc(2000 + 400 * i);
+      for (int i = 0; i < 64; i++)
+        free(blocks[i * 29 % 64]);
+    }
+    in_malloc = 0;
+    test_check_table(&table);
+    test_make_table(mut, &table, 100);
+    gc_safepoint(mut);
+  }
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *malloc_main(void *data) {
+  return gc_call_with_stack_addr(malloc_attached, data);
+}
+
+static void parked_threads_do_not_block_fork(void **state) {
+  (void)state;
+  if (!GC_CONSERVATIVE_ROOTS)
+    return;
+  struct test_heap *t = test_heap_make("heap-size=16m", NULL);
+  assert_true(gc_heap_enable_preemption(t->heap, 0, 50, may_park, NULL));
+  int forks = getenv("GC_TEST_QUICK") ? 100 : 400;
+  struct busy_thread busy = {t->heap, 0};
+  pthread_t threads[THREADS];
+  test_make_table(t->mut, &t->root, 2000);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, malloc_main, &busy), 0);
+  alarm(240);
+  for (int i = 0; i < forks; i++) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+      alarm(60);
+      if (i % 20 == 0)
+        live_in_child(t);
+      free(malloc(100000));
+      gc_collect(t->mut, GC_COLLECTION_MAJOR);
+      _exit(0);
+    }
+    int status;
+    gc_deactivate(t->mut);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    gc_reactivate(t->mut);
+    assert_int_equal(status, 0);
+    if (i % 8 == 0)
+      gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  }
+  alarm(0);
+  __atomic_store_n(&busy.stop, 1, __ATOMIC_RELAXED);
+  gc_deactivate_for_call(t->mut, join_busy, threads);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(other_threads_may_fork),
       cmocka_unit_test(children_have_a_whole_heap),
+      cmocka_unit_test(parked_threads_do_not_block_fork),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

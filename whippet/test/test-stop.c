@@ -201,6 +201,82 @@ static void slow_mutators_are_stopped(void **state) {
   test_heap_finish(t);
 }
 
+/* A thread in a handler of another signal is not parked, whatever the predicate
+   says: the handler may have interrupted an inline allocation.  */
+
+static int handler_entered, handler_may_return, thread_may_return;
+
+static void wait_for(int *flag) {
+  while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
+    sched_yield();
+}
+
+static void linger(int signal_number) {
+  (void)signal_number;
+  __atomic_store_n(&handler_entered, 1, __ATOMIC_RELEASE);
+  wait_for(&handler_may_return);
+}
+
+static void *interrupted_attached(struct gc_stack_addr base, void *data) {
+  struct test_heap *t = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, t->heap);
+  in_foreign_code = 1;
+  pthread_kill(pthread_self(), SIGUSR1);
+  wait_for(&thread_may_return);
+  in_foreign_code = 0;
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *interrupted_main(void *data) {
+  return gc_call_with_stack_addr(interrupted_attached, data);
+}
+
+/* By a thread that is no mutator: let the handler return after a while, in which
+   the collection must not get through.  */
+static uint64_t handler_returned;
+
+static void *release_handler(void *data) {
+  (void)data;
+  struct timespec pause = {0, 50 * 1000 * 1000};
+  wait_for(&handler_entered);
+  nanosleep(&pause, NULL);
+  handler_returned = nanoseconds();
+  __atomic_store_n(&handler_may_return, 1, __ATOMIC_RELEASE);
+  return NULL;
+}
+
+static void *join_one(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_join(*(pthread_t *)data, NULL);
+  return NULL;
+}
+
+static void handlers_are_not_interrupted(void **state) {
+  (void)state;
+  struct test_heap *t = make_preemptible_heap();
+  if (!GC_CONSERVATIVE_ROOTS) {
+    test_heap_finish(t);
+    return;
+  }
+  struct sigaction action = {.sa_handler = linger}, before;
+  sigaction(SIGUSR1, &action, &before);
+  pthread_t thread, releaser;
+  assert_int_equal(pthread_create(&thread, NULL, interrupted_main, t), 0);
+  assert_int_equal(pthread_create(&releaser, NULL, release_handler, NULL), 0);
+  wait_for(&handler_entered);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_true(__atomic_load_n(&handler_may_return, __ATOMIC_ACQUIRE));
+  assert_true(nanoseconds() > handler_returned);
+  /* Out of the handler it is parked.  */
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  __atomic_store_n(&thread_may_return, 1, __ATOMIC_RELEASE);
+  gc_deactivate_for_call(t->mut, join_one, &thread);
+  gc_deactivate_for_call(t->mut, join_one, &releaser);
+  sigaction(SIGUSR1, &before, NULL);
+  test_heap_finish(t);
+}
+
 /* Each pair of what may happen to two mutators at the same time.  */
 
 enum life {
@@ -300,6 +376,7 @@ int main(int argc, char **argv) {
     stops = strtoul(argv[1], NULL, 0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(slow_mutators_are_stopped),
+      cmocka_unit_test(handlers_are_not_interrupted),
       cmocka_unit_test(all_pairs_of_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

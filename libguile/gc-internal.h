@@ -359,6 +359,12 @@ SCM_INTERNAL void *scm_i_gc_call_inactive (scm_thread *thread,
                                            void *(*func) (void *),
                                            void *data);
 
+/* Call FUNC (DATA) while the calling thread is active; then it is inactive
+   as before, with the registers that were captured when it became so.  */
+SCM_INTERNAL void *scm_i_gc_call_active (scm_thread *thread,
+                                         void *(*func) (void *),
+                                         void *data);
+
 /* Call FUNC (BASE, DATA), BASE being nearer to the base of the stack
    than all frames of FUNC.  Any thread.  */
 SCM_INTERNAL void *

@@ -387,16 +387,16 @@ scm_i_gc_reactivate (scm_thread *thread)
   gc_reactivate (thread->mutator);
 }
 
-struct call_inactive
+struct call
 {
   void *(*func) (void *);
   void *data;
 };
 
 static void *
-call_inactive (struct gc_mutator *mutator, void *data)
+do_call (struct gc_mutator *mutator, void *data)
 {
-  struct call_inactive *call = data;
+  struct call *call = data;
 
   return call->func (call->data);
 }
@@ -405,9 +405,17 @@ void *
 scm_i_gc_call_inactive (scm_thread *thread, void *(*func) (void *),
                         void *data)
 {
-  struct call_inactive call = { func, data };
+  struct call call = { func, data };
 
-  return gc_deactivate_for_call (thread->mutator, call_inactive, &call);
+  return gc_deactivate_for_call (thread->mutator, do_call, &call);
+}
+
+void *
+scm_i_gc_call_active (scm_thread *thread, void *(*func) (void *), void *data)
+{
+  struct call call = { func, data };
+
+  return gc_reactivate_for_call (thread->mutator, do_call, &call);
 }
 
 int

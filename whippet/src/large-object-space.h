@@ -411,14 +411,23 @@ static inline void large_space_destroy(struct large_space *space) {
   space->runs = NULL;
 }
 
+/* Bytes of the largest reservation whose pages an index can count.  */
+static inline size_t large_space_max_reservation(void) {
+  size_t pages = UINT32_MAX - 2;
+  size_t page_size = gc_platform_page_size();
+  size_t most = pages > SIZE_MAX / page_size ? SIZE_MAX : pages * page_size;
+  return most & ~(GC_RESERVATION_UNIT - 1);
+}
+
 /* RESERVATION has no high part yet.  0 if there is no memory, or if the
-   reservation has more pages than an index can count.  */
+   reservation is larger than large_space_max_reservation.  */
 static inline int large_space_init(struct large_space *space,
                                    struct gc_reservation *res) {
   size_t page_size = gc_platform_page_size();
   size_t pages = gc_reservation_size(res) / page_size + 1;
   *space = (struct large_space){0};
-  if (page_size - 1 > UINT16_MAX || pages >= UINT32_MAX)
+  if (page_size - 1 > UINT16_MAX ||
+      gc_reservation_size(res) > large_space_max_reservation())
     return 0;
   space->reservation = res;
   space->page_shift = __builtin_ctzll(page_size);

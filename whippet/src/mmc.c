@@ -73,7 +73,8 @@ void gc_heap_set_allocation_failure_handler(struct gc_heap *heap,
 }
 
 /* How much address space to reserve: enough for the largest heap, and for large
-   objects to lie in it with gaps; a part of what a limit leaves.  */
+   objects to lie in it with gaps; a part of what a limit leaves, and no more
+   than the large object space can describe.  */
 static size_t heap_reservation_size(const struct gc_common_options *options) {
   size_t available = gc_platform_address_space_available();
   size_t most = options->heap_size;
@@ -89,7 +90,8 @@ static size_t heap_reservation_size(const struct gc_common_options *options) {
   size += 4 * NOFL_SLAB_SIZE;
   if (available != SIZE_MAX && size > available / 4 * 3)
     size = available / 4 * 3;
-  return size;
+  size_t describable = large_space_max_reservation();
+  return size < describable ? size : describable;
 }
 
 static int heap_init_spaces(struct gc_heap *heap,

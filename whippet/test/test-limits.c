@@ -87,6 +87,27 @@ static void limited_without_telling(void *data) {
   fill(heap, mut);
 }
 
+/* A heap that could be larger than what is described of it: there is one all
+   the same, with as much address space as there can be.  */
+static void huge_maximum(void *data) {
+  struct gc_options *options = gc_allocate_options();
+  struct gc_heap *heap;
+  struct gc_mutator *mut;
+  if (!gc_options_parse_and_set_many(options, data))
+    _exit(4);
+  if (!gc_init(options, gc_empty_stack_addr(), &heap, &mut,
+               GC_NULL_EVENT_LISTENER, NULL))
+    _exit(5);
+  gc_heap_set_allocation_failure_handler(heap, refuse);
+  for (int i = 0; i < 4096; i++)
+    if (!gc_allocate(mut, i % 2 ? 32 << 10 : 64,
+                     GC_ALLOCATION_TAGGED_POINTERLESS))
+      _exit(6);
+  gc_collect(mut, GC_COLLECTION_COMPACTING);
+  if (!gc_allocate(mut, LIMIT, GC_ALLOCATION_TAGGED_POINTERLESS))
+    _exit(7);
+}
+
 static void check(void (*f)(void *)) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   /* Shadow memory alone is beyond any such limit.  */
@@ -114,11 +135,29 @@ static void test_limited_without_telling(void **state) {
   check(limited_without_telling);
 }
 
+static void test_huge_maximum(void **state) {
+  (void)state;
+  static const char *const options[] = {
+      "heap-size-policy=growable,parallelism=1,maximum-heap-size=2t",
+      "heap-size-policy=growable,parallelism=1,maximum-heap-size=4t",
+      "heap-size-policy=growable,parallelism=1,maximum-heap-size=8t",
+      "heap-size-policy=adaptive,parallelism=1,maximum-heap-size=8t",
+      "heap-size-policy=growable,parallelism=1,maximum-heap-size=16777215t",
+      "heap-size=8t,parallelism=1",
+  };
+  for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+    int status = unit_run_in_child(huge_maximum, (void *)options[i]);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_limited_from_the_start),
       cmocka_unit_test(test_limited_later),
       cmocka_unit_test(test_limited_without_telling),
+      cmocka_unit_test(test_huge_maximum),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,7 +185,7 @@ uintptr_t gc_platform_current_thread_stack_base(void) {
 
 /* Read the beginning of the file PATH into BUF, of SIZE bytes, as a string.
    The number of characters, or 0.  */
-static size_t read_file(const char *path, char *buf, size_t size) {
+static size_t read_start_of_file(const char *path, char *buf, size_t size) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     return 0;
@@ -200,6 +200,16 @@ static size_t read_file(const char *path, char *buf, size_t size) {
   }
   close(fd);
   buf[total] = '\0';
+  return total;
+}
+
+/* Callers may hold locks: a thread that another has cancelled must not end
+   here.  */
+static size_t read_file(const char *path, char *buf, size_t size) {
+  int cancel_state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  size_t total = read_start_of_file(path, buf, size);
+  pthread_setcancelstate(cancel_state, NULL);
   return total;
 }
 

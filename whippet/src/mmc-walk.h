@@ -359,6 +359,14 @@ static void walk_compare(struct mmc_walk *walk) {
   large_space_visit_objects(&heap->large, walk_compare_large_object, walk);
 }
 
+/* Not a cancellation point: the world is stopped.  */
+static void walk_report_lack_of_memory(void) {
+  int cancel_state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  fprintf(stderr, "heap verifier: no memory for the walk\n");
+  pthread_setcancelstate(cancel_state, NULL);
+}
+
 /* Before the trace.  */
 static void heap_begin_walk(struct gc_heap *heap) {
   struct mmc_walk *walk = heap->walk;
@@ -391,7 +399,7 @@ static void heap_end_walk(struct gc_heap *heap, enum gc_collection_kind kind) {
     walk_drain(walk);
     gc_pending_ephemerons_walk(heap->pending_ephemerons, NULL);
     if (walk->out_of_memory)
-      fprintf(stderr, "heap verifier: no memory for the walk\n");
+      walk_report_lack_of_memory();
     else if (kind != GC_COLLECTION_MINOR)
       walk_compare(walk);
   }

@@ -419,6 +419,42 @@ static void test_faults_in_reserve(void **state) {
   gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 0);
 }
 
+/* No query is a cancellation point, as it may be made with a lock held.  */
+static void *query_when_cancelled(void *data) {
+  int *passed = data;
+  struct rlimit limit = {64 * MIB * MIB, 64 * MIB * MIB};
+  pthread_cancel(pthread_self());
+  gc_platform_physical_memory();
+  /* Only if there is a limit is it of interest what is in use.  */
+  if (setrlimit(RLIMIT_AS, &limit) != 0)
+    _exit(4);
+  gc_platform_address_space_available();
+  uintptr_t low, high;
+  gc_platform_current_thread_stack(&low, &high);
+  *passed = 1;
+  pthread_testcancel();
+  return NULL;
+}
+
+static void run_cancelled_thread(void *data) {
+  (void)data;
+  pthread_t thread;
+  int passed = 0;
+  void *result;
+  if (pthread_create(&thread, NULL, query_when_cancelled, &passed) != 0 ||
+      pthread_join(thread, &result) != 0)
+    _exit(3);
+  /* Cancellation is enabled again afterwards.  */
+  _exit(!passed ? 1 : result != PTHREAD_CANCELED ? 2 : 0);
+}
+
+static void test_cancellation(void **state) {
+  (void)state;
+  int status = unit_run_in_child(run_cancelled_thread, NULL);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_process),
@@ -434,6 +470,7 @@ int main(void) {
       cmocka_unit_test(test_protect),
       cmocka_unit_test(test_map_rounds_up),
       cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_cancellation),
       cmocka_unit_test(test_thread_create),
       cmocka_unit_test(test_futex),
       cmocka_unit_test(test_faults),

@@ -2,7 +2,17 @@
 /* Ageing of free memory.  A thread that ticks once a second as long as there
    is free memory that could go back to the OS or a heap size to adapt, and
    sleeps without a timeout otherwise.  It is started when first needed, and
-   never for a heap of fixed size.  */
+   never for a heap of fixed size.
+
+   State of the ticker's word:
+
+     from      event                                              to
+     idle      a collection has ended (kick)                      kicked
+     kicked    a second has passed; the tick begins               idle
+     idle      the tick has found that another is worth while     kicked
+
+   The word is idle during a tick, so a kick is never taken for one that the
+   tick has already answered.  */
 
 #ifndef MMC_TICKER_H
 #define MMC_TICKER_H
@@ -11,7 +21,7 @@
 
 #define MMC_TICK_NSEC UINT64_C(1000000000)
 
-enum ticker_state { TICKER_IDLE, TICKER_KICKED, TICKER_SHUTDOWN };
+enum ticker_state { TICKER_IDLE, TICKER_KICKED };
 
 /* One tick.  Returns nonzero if another one is worth while.  Not during a
    collection, which moves blocks from list to list without the space's lock.  */
@@ -32,34 +42,43 @@ static int heap_tick(struct gc_heap *heap, uint64_t *counter) {
   return resident || quarantined || active;
 }
 
+/* Idle to kicked.  Returns 0 if it was kicked already.  Acquire and release, as
+   every read-modify-write operation, but nothing depends on it: see below.  */
+static int ticker_kick(struct gc_heap *heap) {
+  uint32_t expected = TICKER_IDLE;
+  return gc_atomic_cmpxchg_strong(&heap->ticker_word, &expected,
+                                  (uint32_t)TICKER_KICKED);
+}
+
+/* A tick of a kicked ticker.  */
+static void ticker_tick(struct gc_heap *heap, uint64_t *counter) {
+  /* Before the tick.  A collection kicks before it releases heap->lock.  If
+     the tick has had the lock before it, the kick sees at least this store,
+     and remains; else the tick sees what the collection has freed, or finds the
+     lock taken and wants another.  So the lock gives the order.  */
+  gc_atomic_swap(&heap->ticker_word, (uint32_t)TICKER_IDLE);
+  if (heap_tick(heap, counter))
+    ticker_kick(heap);
+}
+
 static void *ticker_thread(void *data) {
   struct gc_heap *heap = data;
   uint64_t counter = 0;
   for (;;) {
-    uint32_t state = gc_atomic_load(&heap->ticker_word);
-    if (state == TICKER_SHUTDOWN)
-      return NULL;
-    if (state == TICKER_IDLE) {
+    if (gc_atomic_load(&heap->ticker_word) == TICKER_IDLE) {
       gc_platform_futex_wait(&heap->ticker_word, TICKER_IDLE);
       continue;
     }
     gc_platform_futex_wait_timed(&heap->ticker_word, TICKER_KICKED,
                                  MMC_TICK_NSEC);
-    if (!heap_tick(heap, &counter)) {
-      uint32_t expected = TICKER_KICKED;
-      gc_atomic_cmpxchg_strong(&heap->ticker_word, &expected,
-                               (uint32_t)TICKER_IDLE);
-    }
+    ticker_tick(heap, &counter);
   }
+  return NULL;
 }
 
 /* After a collection, mutators running, heap->lock held.  */
 static void heap_kick_ticker(struct gc_heap *heap) {
-  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
-    return;
-  uint32_t expected = TICKER_IDLE;
-  if (!gc_atomic_cmpxchg_strong(&heap->ticker_word, &expected,
-                                (uint32_t)TICKER_KICKED))
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED || !ticker_kick(heap))
     return;
   if (heap->ticker_running)
     gc_platform_futex_wake(&heap->ticker_word, 1);

@@ -407,6 +407,43 @@ static void sparse_heap_gives_memory_back(void **state) {
   test_heap_finish(t);
 }
 
+/* A kick that comes when a tick has looked at everything, as this one from
+   its end, is not lost.  */
+
+static unsigned kicks;
+
+static void kick_when_resized(void *data, size_t size) {
+  (void)size;
+  heap_kick_ticker(data);
+  kicks++;
+}
+
+static void kicks_during_ticks_are_not_lost(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=adaptive,heap-size=64m", NULL);
+  struct gc_heap *heap = t->heap;
+  uint64_t counter = 0;
+  /* The test is the ticker.  */
+  heap->ticker_running = 1;
+  heap->listener.heap_resized = kick_when_resized;
+  heap->listener_data = heap;
+  for (int i = 0; i < 4; i++)
+    ticker_tick(heap, &counter);
+  heap->ticker_word = TICKER_KICKED;
+  heap->sizing.kept_size = 0;
+  heap_resize(heap, 128 << 20);
+  heap->ticker_word = TICKER_KICKED;
+  kicks = 0;
+  ticker_tick(heap, &counter);
+  assert_int_equal(kicks, 1);
+  assert_int_equal(heap->ticker_word, TICKER_KICKED);
+  ticker_tick(heap, &counter);
+  assert_int_equal(heap->ticker_word, TICKER_IDLE);
+  heap->listener = GC_NULL_EVENT_LISTENER;
+  test_heap_finish(t);
+}
+
 /* An adaptive heap that cannot shrink for sparsely used blocks, though it has
    waited for a while, compacts by itself.  */
 static void sparse_adaptive_heap_shrinks(void **state) {
@@ -514,6 +551,7 @@ int main(void) {
       cmocka_unit_test(workers_share_sweeping),
       cmocka_unit_test(workers_are_woken_for_all_kinds),
       cmocka_unit_test(sparse_heap_gives_memory_back),
+      cmocka_unit_test(kicks_during_ticks_are_not_lost),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),
       cmocka_unit_test(minor_request_is_safe_without_generations),

@@ -23,13 +23,37 @@
 
 enum ticker_state { TICKER_IDLE, TICKER_KICKED };
 
-/* One tick.  Returns nonzero if another one is worth while.  Not during a
-   collection, which moves blocks from list to list without the space's lock.  */
+/* Between two slices of what is returned to the OS with heap->lock held: time
+   for a thread that waits for the lock to wake up and take it.  */
+#define MMC_TICK_BREAK_NSEC UINT64_C(100000)
+
+static void ticker_take_break(void) {
+  uint32_t never_changes = 0;
+  gc_platform_futex_wait_timed(&never_changes, 0, MMC_TICK_BREAK_NSEC);
+}
+
+/* Age what small objects have left.  With heap->lock held, since a collection
+   moves blocks from list to list without the space's lock; it is released in
+   between.  The clock stands still meanwhile, so this ends.  */
+static void heap_age_empty_blocks(struct gc_heap *heap) {
+  nofl_space_advance_clock(&heap->space);
+  while (nofl_space_discard_slice(&heap->space, NOFL_RESIDENT_TICKS)) {
+    heap_unlock(heap);
+    ticker_take_break();
+    pthread_mutex_lock(&heap->lock);
+  }
+}
+
+/* One tick.  Returns nonzero if another one is worth while.  The large object
+   space ages without heap->lock: it allows for that during a collection.  */
 static int heap_tick(struct gc_heap *heap, uint64_t *counter) {
   if (pthread_mutex_trylock(&heap->lock) != 0)
     return 1;
-  size_t resident = nofl_space_age_empty_blocks(&heap->space, 0);
+  heap_age_empty_blocks(heap);
+  heap_unlock(heap);
   large_space_age(&heap->large);
+  pthread_mutex_lock(&heap->lock);
+  size_t resident = nofl_space_resident_empty_blocks(&heap->space);
   size_t quarantined = large_space_quarantined_bytes(&heap->large);
   uint64_t now = heap_allocation_counter(heap);
   int active = now != *counter;

@@ -179,6 +179,22 @@ static size_t verify_list_length(struct nofl_block *block) {
   return length;
 }
 
+/* In order of age, and linked in both directions.  */
+static void verify_empty_list(const struct nofl_empty_list *list) {
+  size_t length = 0;
+  const struct nofl_block *younger = NULL;
+  for (const struct nofl_block *b = list->head; b; b = b->next, length++) {
+    if (b->prev != younger)
+      verify_failed("wrong link of an empty block", nofl_block_start(b));
+    if (younger && (int32_t)(younger->empty_since - b->empty_since) < 0)
+      verify_failed("empty blocks out of order", nofl_block_start(b));
+    younger = b;
+  }
+  if (list->tail != younger)
+    verify_failed("wrong end of the empty blocks", (uintptr_t)list->tail);
+  verify_count("length of empty list", list->count, length);
+}
+
 /* No allocator holds a block.  */
 static void heap_verify_blocks(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
@@ -188,8 +204,7 @@ static void heap_verify_blocks(struct gc_heap *heap) {
   nofl_visit_blocks(space, verify_block, &count);
   verify_count("blocks in use", space->used_blocks, count.used);
   verify_count("empty blocks", space->empty.count, count.empty);
-  verify_count("length of empty list", space->empty.count,
-               verify_list_length(space->empty.head));
+  verify_empty_list(&space->empty);
   verify_count("length of quarantine", space->quarantine.count,
                verify_list_length(space->quarantine.oldest));
   verify_count("paged-out blocks",

@@ -122,9 +122,10 @@ enum nofl_block_flags {
    space's lock for blocks on locked lists, or by the collector in a pause.  */
 struct nofl_block {
   struct nofl_block *next;
-  uint8_t place; /* enum nofl_place */
-  uint8_t flags; /* enum nofl_block_flags */
-  uint8_t class; /* enum nofl_class */
+  struct nofl_block *prev; /* EMPTY: the neighbour that is younger */
+  uint8_t place;           /* enum nofl_place */
+  uint8_t flags;           /* enum nofl_block_flags */
+  uint8_t class;           /* enum nofl_class */
   /* Counts of the last complete sweep, in granules and holes.  For blocks
      filled by evacuation: the part that was not filled.  */
   uint16_t hole_granules;

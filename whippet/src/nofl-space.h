@@ -2,7 +2,9 @@
 /* The nofl space: slabs, block lists and the memory budget.
 
    Blocks that hold no object wait on the `empty` or `paged_out` list, or in the
-   quarantine of nofl-protect.h; the space's lock protects these.  Blocks that
+   quarantine of nofl-protect.h; the space's lock protects these.  What is on
+   `empty` is in order of age, so that what is old can be returned to the OS bit
+   by bit without looking at the rest.  Blocks that
    survived a collection wait on `to_sweep`, a lock-free stack that mutators only
    pop from while they run and only the collector pushes to, in a pause: no ABA.
    In generational builds, blocks that have been used up since wait on `used`.  Every other block is
@@ -36,6 +38,19 @@ struct nofl_list {
   size_t count;
 };
 
+/* Empty blocks.  The youngest are at the head, and taken first; the oldest, to
+   go back to the OS, are at the tail.  */
+struct nofl_empty_list {
+  struct nofl_block *head, *tail;
+  size_t count;
+};
+
+/* Blocks stay resident until the clock has advanced by this since they became
+   empty: for two ticks and a part.  */
+#define NOFL_RESIDENT_TICKS 3
+/* How many go back to the OS at a time, with the lock held.  */
+#define NOFL_DISCARD_SLICE_BLOCKS 32
+
 struct nofl_space {
   /* Membership: an address is in the space iff it is less than EXTENT bytes
      above BASE.  EXTENT only grows; stored with release order after the new
@@ -61,7 +76,7 @@ struct nofl_space {
   pthread_mutex_t lock;
   /* Protected by the lock.  */
   struct nofl_huge_pages huge_pages;
-  struct nofl_list empty;
+  struct nofl_empty_list empty;
   struct nofl_list paged_out;
   struct nofl_quarantine quarantine; /* stress */
   struct nofl_list partly_full[NOFL_CLASS_COUNT];
@@ -140,6 +155,41 @@ static inline struct nofl_block *nofl_list_pop(struct nofl_list *list) {
   list->head = block->next;
   list->count--;
   block->next = NULL;
+  return block;
+}
+
+/* BLOCK has become empty at the present value of the clock.  */
+static inline void nofl_empty_push(struct nofl_empty_list *list,
+                                   struct nofl_block *block) {
+  block->prev = NULL;
+  block->next = list->head;
+  if (block->next)
+    block->next->prev = block;
+  else
+    list->tail = block;
+  list->head = block;
+  list->count++;
+}
+
+static inline void nofl_empty_remove(struct nofl_empty_list *list,
+                                     struct nofl_block *block) {
+  if (block->prev)
+    block->prev->next = block->next;
+  else
+    list->head = block->next;
+  if (block->next)
+    block->next->prev = block->prev;
+  else
+    list->tail = block->prev;
+  list->count--;
+  block->next = block->prev = NULL;
+}
+
+static inline struct nofl_block *
+nofl_empty_pop_youngest(struct nofl_empty_list *list) {
+  struct nofl_block *block = list->head;
+  if (block)
+    nofl_empty_remove(list, block);
   return block;
 }
 
@@ -327,7 +377,7 @@ static inline void nofl_block_make_clean(struct nofl_block *block) {
 
 /* Blocks whose memory is still resident come first.  With the lock held.  */
 static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
-  struct nofl_block *block = nofl_list_pop(&space->empty);
+  struct nofl_block *block = nofl_empty_pop_youngest(&space->empty);
   if (!block)
     block = nofl_list_pop(&space->paged_out);
   if (!block && nofl_quarantine_is_full(&space->quarantine))
@@ -386,9 +436,8 @@ static inline void nofl_space_release_block(struct nofl_space *space,
   block->class = NOFL_CLASS_ORDINARY;
   block->hole_granules = NOFL_GRANULES_PER_BLOCK;
   block->empty_since = space->clock;
-  block->next = NULL;
   nofl_block_poison(space, block);
-  nofl_list_push(&space->empty, block);
+  nofl_empty_push(&space->empty, block);
 }
 
 static struct nofl_block *nofl_space_take_partly_full(struct nofl_space *space,
@@ -436,31 +485,39 @@ static void nofl_block_discard(struct nofl_block *block) {
   block->place = NOFL_PLACE_PAGED_OUT;
 }
 
-/* Advance the clock and return the memory of blocks that have been empty for
-   two ticks to the OS; ALL ignores their age.  Returns the number of blocks
-   that are still resident and empty.  */
-static size_t nofl_space_age_empty_blocks(struct nofl_space *space, int all) {
+/* A tick of the clock.  */
+static void nofl_space_advance_clock(struct nofl_space *space) {
   nofl_space_lock(space);
   space->clock++;
-  struct nofl_list resident = {NULL, 0};
-  struct nofl_list old = {NULL, 0};
+  nofl_space_unlock(space);
+}
+
+/* Return the memory of a slice of the blocks that have been empty for TICKS to
+   the OS.  Returns nonzero if there are more.  Not during a collection, but there
+   may be one, or a fork, between two slices: each is complete in itself, and
+   begins with what is the oldest then.  */
+static int nofl_space_discard_slice(struct nofl_space *space, uint32_t ticks) {
+  nofl_space_lock(space);
   struct nofl_block *block;
-  while ((block = nofl_list_pop(&space->empty))) {
-    if (all || space->clock - block->empty_since > 2)
-      nofl_list_push(&old, block);
-    else
-      nofl_list_push(&resident, block);
-  }
-  /* Both loops reverse: the order of the list is kept.  */
-  while ((block = nofl_list_pop(&resident)))
-    nofl_list_push(&space->empty, block);
-  while ((block = nofl_list_pop(&old))) {
+  for (size_t n = 0; (block = space->empty.tail) &&
+                     space->clock - block->empty_since >= ticks &&
+                     n < NOFL_DISCARD_SLICE_BLOCKS;
+       n++) {
+    nofl_empty_remove(&space->empty, block);
     nofl_block_discard(block);
     nofl_list_push(&space->paged_out, block);
   }
-  size_t remaining = space->empty.count;
+  int more = block && space->clock - block->empty_since >= ticks;
   nofl_space_unlock(space);
-  return remaining;
+  return more;
+}
+
+/* How many blocks are empty and resident.  */
+static size_t nofl_space_resident_empty_blocks(struct nofl_space *space) {
+  nofl_space_lock(space);
+  size_t count = space->empty.count;
+  nofl_space_unlock(space);
+  return count;
 }
 
 /* A space with INITIAL_SLABS, of a heap of BUDGET_BYTES.  Returns 0 if not one

@@ -352,6 +352,94 @@ static void memory_returns_to_the_system(void **state) {
   test_heap_finish(t);
 }
 
+/* Memory goes back in slices, the oldest first, and nothing before its time;
+   between slices blocks are taken and collections add others.  */
+static void memory_is_returned_in_slices(void **state) {
+  (void)state;
+  if (!TEST_EXACT)
+    skip();
+  enum { SLICE = NOFL_DISCARD_SLICE_BLOCKS };
+  struct test_heap *t = test_heap_make("heap-size=32m", "verify");
+  struct nofl_space *space = &t->heap->space;
+  test_make_garbage(t->mut, 16 << 20);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t old = space->empty.count;
+  assert_true(old > 6 * SLICE);
+  for (int i = 1; i < NOFL_RESIDENT_TICKS; i++) {
+    nofl_space_advance_clock(space);
+    assert_false(nofl_space_discard_slice(space, NOFL_RESIDENT_TICKS));
+  }
+  assert_int_equal(space->empty.count, old);
+  nofl_space_advance_clock(space);
+  size_t paged_out = space->paged_out.count;
+  assert_true(nofl_space_discard_slice(space, NOFL_RESIDENT_TICKS));
+  assert_int_equal(space->empty.count, old - SLICE);
+  assert_int_equal(space->paged_out.count, paged_out + SLICE);
+  /* These blocks are taken from the old ones, and become young.  */
+  test_make_garbage(t->mut, 2 * SLICE * NOFL_BLOCK_SIZE);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  size_t slices = 0, young = 0;
+  for (struct nofl_block *b = space->empty.head; b; b = b->next)
+    young += b->empty_since == space->clock;
+  old = space->empty.count - young;
+  assert_true(old > 2 * SLICE);
+  assert_in_range(young, SLICE, 3 * SLICE);
+  while (nofl_space_discard_slice(space, NOFL_RESIDENT_TICKS))
+    slices++;
+  assert_in_range(slices, old / SLICE - 1, old / SLICE);
+  assert_int_equal(nofl_space_resident_empty_blocks(space), young);
+  heap_verify_blocks(t->heap);
+  while (nofl_space_discard_slice(space, 0))
+    continue;
+  assert_int_equal(nofl_space_resident_empty_blocks(space), 0);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  test_heap_finish(t);
+}
+
+static void *tick_once(void *data) {
+  struct test_heap *t = data;
+  uint64_t counter = 0;
+  heap_tick(t->heap, &counter);
+  return NULL;
+}
+
+/* Let a tick return many blocks, and take the lock of the heap when it has begun
+   to.  How many has it still to do?  */
+static size_t interrupt_tick(struct test_heap *t) {
+  struct nofl_space *space = &t->heap->space;
+  pthread_t thread;
+  test_make_garbage(t->mut, 96 << 20);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  for (int i = 1; i < NOFL_RESIDENT_TICKS; i++)
+    nofl_space_advance_clock(space);
+  size_t before = space->empty.count;
+  assert_int_equal(0, pthread_create(&thread, NULL, tick_once, t));
+  while (nofl_space_resident_empty_blocks(space) == before)
+    sched_yield();
+  mutator_lock_heap(t->mut);
+  size_t rest = nofl_space_resident_empty_blocks(space);
+  heap_unlock(t->heap);
+  if (rest)
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  pthread_join(thread, NULL);
+  assert_int_equal(space->empty.count, 0);
+  return rest;
+}
+
+/* A tick that has much to return lets others have the lock, if the system lets
+   them run.  */
+static void long_ticks_let_others_in(void **state) {
+  (void)state;
+  if (!TEST_EXACT)
+    skip();
+  struct test_heap *t = test_heap_make("heap-size=128m", NULL);
+  size_t rest = 0;
+  for (int i = 0; i < 10 && !rest; i++)
+    rest = interrupt_tick(t);
+  assert_true(rest > 0);
+  test_heap_finish(t);
+}
+
 static void *tick_all_the_time(void *data) {
   struct test_heap *t = data;
   uint64_t counter = 0;
@@ -543,6 +631,8 @@ int main(void) {
       cmocka_unit_test(candidates_are_forgotten),
       cmocka_unit_test(objects_are_moved_once),
       cmocka_unit_test(memory_returns_to_the_system),
+      cmocka_unit_test(memory_is_returned_in_slices),
+      cmocka_unit_test(long_ticks_let_others_in),
       cmocka_unit_test(ticks_do_not_disturb_collections),
       cmocka_unit_test(second_block_is_populated),
       cmocka_unit_test(large_objects_are_populated),

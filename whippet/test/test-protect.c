@@ -132,8 +132,12 @@ static void ageing_leaves_the_quarantine_alone(void **state) {
   gc_collect(t->mut, GC_COLLECTION_COMPACTING);
   size_t count = t->heap->space.quarantine.count;
   assert_true(count > 0);
-  for (int i = 0; i < 4; i++)
-    assert_int_equal(nofl_space_age_empty_blocks(&t->heap->space, i == 3), 0);
+  for (int i = 0; i < 4; i++) {
+    nofl_space_advance_clock(&t->heap->space);
+    assert_false(nofl_space_discard_slice(&t->heap->space,
+                                          i == 3 ? 0 : NOFL_RESIDENT_TICKS));
+    assert_int_equal(nofl_space_resident_empty_blocks(&t->heap->space), 0);
+  }
   assert_int_equal(t->heap->space.quarantine.count, count);
   make_sparse_table(t, &t->root);
   gc_collect(t->mut, GC_COLLECTION_ANY);

@@ -436,7 +436,8 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
 /* The stopped part.  A compaction that was asked for, or that finds too few free
    blocks to copy to, is preceded by a cycle that only marks: then all garbage
    has been found, and the number of survivors in each block is exact.  Else it
-   goes by the figures of the last sweep.  A major collection that the program
+   goes by the figures of the last sweep, and leaves blocks alone that have been
+   filled since.  A major collection that the program
    asked for also compacts, if that gives back memory.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,

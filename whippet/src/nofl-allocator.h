@@ -547,6 +547,10 @@ static void nofl_target_retire(struct nofl_allocator *a) {
 
 static int nofl_target_refill(struct nofl_space *space,
                               struct nofl_allocator *a, size_t granules) {
+  /* All candidates that are left come here: spare them the lock.  What room the
+     present target has is for smaller objects.  */
+  if (gc_atomic_load_relaxed(&space->targets_exhausted))
+    return 0;
   if (a->block)
     nofl_target_retire(a);
   if (!nofl_allocator_use_partly_full(space, a, granules) &&

@@ -101,8 +101,11 @@ static void nofl_space_start_gc(struct nofl_space *space,
 }
 
 /* Granules that survived the last collection, as of the last sweep.  What was
-   allocated since is expected to die.  */
+   allocated in holes since is expected to die.  But a block that was empty was
+   not swept: nothing is known of it, and it may be full.  */
 static inline size_t nofl_block_survivors(const struct nofl_block *block) {
+  if (block->hole_granules == NOFL_GRANULES_PER_BLOCK)
+    return NOFL_GRANULES_PER_BLOCK;
   return NOFL_GRANULES_PER_BLOCK - block->hole_granules;
 }
 
@@ -160,10 +163,9 @@ static int nofl_space_lacks_targets(struct nofl_space *space,
 }
 
 /* Choose what to evacuate: the blocks with the fewest survivors, as many as the
-   free blocks can take in.  Blocks without survivors cost nothing.  Blocks
-   with more than MAX_SURVIVORS granules are left alone.  The referents of
-   ambiguous roots are marked already, and stay.  Returns the number of
-   candidates.  */
+   free blocks can take in.  Blocks with more than MAX_SURVIVORS granules are
+   left alone.  The referents of ambiguous roots are marked already, and stay.
+   Returns the number of candidates.  */
 static size_t nofl_space_start_evacuation(struct nofl_space *space,
                                           size_t max_survivors) {
   struct nofl_candidates candidates = {{
@@ -184,6 +186,7 @@ static size_t nofl_space_start_evacuation(struct nofl_space *space,
   }
   nofl_visit_blocks(space, nofl_flag_candidate, &candidates);
   space->evacuating = candidates.flagged != 0;
+  space->targets_exhausted = 0;
   return candidates.flagged;
 }
 
@@ -246,7 +249,7 @@ static void nofl_finish_used_blocks(struct nofl_space *space,
 static size_t nofl_space_finish_gc(struct nofl_space *space,
                                    enum gc_collection_kind kind) {
   struct nofl_finish finish = {kind == GC_COLLECTION_MINOR, 0};
-  space->evacuating = 0;
+  space->evacuating = space->targets_exhausted = 0;
   space->survivor_mark = space->current_mark;
   if (finish.minor)
     nofl_finish_used_blocks(space, &finish);

@@ -61,6 +61,9 @@ struct nofl_space {
   uint8_t survivor_mark;
   uint8_t evacuating;
   uint8_t collecting;
+  /* While evacuating: a worker has found neither a block nor room for one.
+     Relaxed: who reads it late asks once more in vain.  */
+  uint8_t targets_exhausted;
   uint8_t poison;             /* stress: overwrite free memory */
   uint16_t min_hole_granules; /* stress: smaller holes are passed over */
   /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
@@ -407,6 +410,9 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
       gc_atomic_store(&block->place, NOFL_PLACE_OWNED);
     }
   }
+  /* No block is released before the end of the trace.  */
+  if (!block && space->evacuating)
+    gc_atomic_store_relaxed(&space->targets_exhausted, 1);
   nofl_space_unlock(space);
   if (!block)
     return NULL;

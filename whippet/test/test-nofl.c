@@ -273,6 +273,100 @@ static void targets_count_as_full(void **state) {
   test_heap_finish(t);
 }
 
+static void forget_candidate(struct nofl_space *space, struct nofl_block *block,
+                             void *data) {
+  size_t *unknown = data;
+  if (!(block->flags & NOFL_BLOCK_EVACUATE))
+    return;
+  *unknown += block->hole_granules == NOFL_GRANULES_PER_BLOCK;
+  block->flags &= ~NOFL_BLOCK_EVACUATE;
+}
+
+/* What would be evacuated, as of the last sweep?  UNKNOWN: of these, blocks that
+   have been filled since.  */
+static size_t choose_candidates(struct test_heap *t, size_t max,
+                                size_t *unknown) {
+  struct nofl_space *space = &t->heap->space;
+  size_t count = nofl_space_start_evacuation(space, max);
+  *unknown = 0;
+  nofl_visit_blocks(space, forget_candidate, unknown);
+  space->evacuating = 0;
+  return count;
+}
+
+/* Blocks that were empty at the last collection may be full of live objects:
+   they are not taken for the cheapest to evacuate.  */
+static void new_blocks_are_no_candidates(void **state) {
+  (void)state;
+  if (!TEST_MOVES)
+    skip();
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  struct test_handle recent = {NULL, NULL};
+  test_push(t, &recent);
+  test_make_table(t->mut, &t->root, 60000);
+  for (uint32_t i = 0; i < 60000; i++)
+    if (i % 3)
+      ((struct test_node *)t->root.ref)->edges[i] = NULL;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  nofl_space_finish_sweeping(&t->heap->space);
+  test_make_table(t->mut, &recent, 60000);
+  heap_finish_allocators(t->heap);
+  size_t unknown;
+  size_t count = choose_candidates(t, MMC_SPARSE_GRANULES, &unknown);
+  assert_true(count > 5);
+  assert_int_equal(unknown, 0);
+  assert_false(nofl_space_lacks_targets(&t->heap->space, MMC_SPARSE_GRANULES));
+  /* Stress: they are taken, too, but count as full.  */
+  count = choose_candidates(t, NOFL_GRANULES_PER_BLOCK, &unknown);
+  assert_in_range(unknown, 5, count - 5);
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  test_check_table(&t->root);
+  test_check_table(&recent);
+  test_pop(t, &recent);
+  test_heap_finish(t);
+}
+
+/* When evacuation has not found a block, it does not ask again, but its next
+   cycle does.  A request that is refused for stress says nothing of others.  */
+static void lack_of_targets_lasts(void **state) {
+  (void)state;
+  if (!TEST_MOVES)
+    skip();
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  struct nofl_space *space = &t->heap->space;
+  struct nofl_allocator target;
+  size_t budget = space->budget_bytes, used = space->used_blocks;
+  nofl_allocator_init(&target, NOFL_CLASS_ORDINARY);
+  space->collecting = space->evacuating = 1;
+  space->refuse_blocks_per_mille = 1000;
+  assert_false(nofl_target_refill(space, &target, 1));
+  assert_false(space->targets_exhausted);
+  space->refuse_blocks_per_mille = 0;
+  space->budget_bytes = 0;
+  size_t reserve = space->reserve_blocks;
+  space->reserve_blocks = 0;
+  assert_false(nofl_target_refill(space, &target, 1));
+  assert_true(space->targets_exhausted);
+  space->budget_bytes = budget;
+  space->reserve_blocks = reserve;
+  /* This would wait for ever.  */
+  nofl_space_lock(space);
+  for (int i = 0; i < 100; i++)
+    assert_false(nofl_target_refill(space, &target, 1));
+  nofl_space_unlock(space);
+  assert_int_equal(space->used_blocks, used);
+  nofl_space_start_evacuation(space, 0);
+  assert_true(nofl_target_refill(space, &target, 1));
+  assert_int_equal(space->used_blocks, used + 1);
+  /* Nor do mutators suffer.  */
+  nofl_target_retire(&target);
+  space->collecting = space->evacuating = 0;
+  test_make_table(t->mut, &t->root, 10000);
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
 static void check_no_candidate(struct nofl_space *space,
                                struct nofl_block *block, void *data) {
   (void)space;
@@ -628,6 +722,8 @@ int main(void) {
       cmocka_unit_test(empty_heap_stays_untouched),
       cmocka_unit_test(allocation_counter_is_exact_after_collections),
       cmocka_unit_test(targets_count_as_full),
+      cmocka_unit_test(new_blocks_are_no_candidates),
+      cmocka_unit_test(lack_of_targets_lasts),
       cmocka_unit_test(candidates_are_forgotten),
       cmocka_unit_test(objects_are_moved_once),
       cmocka_unit_test(memory_returns_to_the_system),

@@ -163,6 +163,10 @@ scm_i_gc_alloc_conservative (scm_thread *thread, size_t bytes)
    than a constant of C or of a compiled Scheme file.  Any thread.  */
 SCM_INTERNAL int scm_i_gc_is_heap_pointer (void *obj);
 
+/* Bytes of the block of memory that starts at MEM, at least as many as
+   were asked for; 0 if the collector has no block that starts there.  */
+SCM_INTERNAL size_t scm_i_gc_block_size (void *mem);
+
 /* Make sure that OBJ never moves, because its address becomes known to
    somebody that the collector does not know of.  This does not keep it
    alive.  Immediates and objects outside the heap are fine.  */

@@ -320,6 +320,12 @@ scm_i_gc_is_heap_pointer (void *obj)
   return gc_heap_contains (scm_i_gc_heap, gc_ref_from_heap_object (obj));
 }
 
+size_t
+scm_i_gc_block_size (void *mem)
+{
+  return gc_object_size (scm_i_gc_heap, gc_ref ((uintptr_t) mem));
+}
+
 void
 scm_i_gc_pin (SCM obj)
 {

@@ -323,6 +323,56 @@ churn (SCM n, SCM thunk)
 }
 
 
+/* Return true if memory of OLD bytes keeps its contents when it becomes memory
+   of NEW bytes, by a caller who says that it has CLAIMED bytes.  The memory
+   after it, if it grows, has to stay as it is.  */
+static int
+realloc_keeps (size_t old, size_t claimed, size_t new, int pointerless)
+{
+  size_t kept = old < new ? old : new;
+  unsigned char *p = pointerless ? scm_gc_malloc_pointerless (old, "realloc")
+    : scm_gc_malloc (old, "realloc");
+  unsigned char *q;
+
+  for (size_t i = 0; i < old; i++)
+    p[i] = i * 7 + old;
+  p = scm_gc_realloc (p, claimed, new, "realloc");
+  q = scm_gc_malloc (new, "neighbour");
+  for (size_t i = 0; i < new; i++)
+    q[i] = 0x5a;
+  for (size_t i = kept; i < new; i++)
+    p[i] = 0xa5;
+  for (size_t i = 0; i < new; i++)
+    if (q[i] != 0x5a)
+      return 0;
+  for (size_t i = 0; i < kept; i++)
+    if (p[i] != (unsigned char) (i * 7 + old))
+      return 0;
+  return 1;
+}
+
+static SCM
+reallocs (SCM old, SCM claimed, SCM new)
+{
+  size_t o = scm_to_size_t (old), c = scm_to_size_t (claimed),
+    n = scm_to_size_t (new);
+
+  return scm_from_bool (realloc_keeps (o, c, n, 0)
+                        && realloc_keeps (o, c, n, 1));
+}
+
+/* Memory that the collector does not know.  */
+static SCM
+realloc_static (void)
+{
+  static char str[100] = "a constant of C";
+  char *p = scm_gc_realloc (str, sizeof (str), 1000, "realloc");
+
+  return scm_from_bool (p != str && !strcmp (p, str) && !p[999]
+                        && scm_gc_realloc (NULL, 0, 1000, "realloc"));
+}
+
+
 
 /* Roots.  The array is not memory that the collector knows.  */
 
@@ -806,6 +856,8 @@ init_gc_extension (void)
   DEFINE ("inlines", 1, 0, 0, inlines);
   DEFINE ("bignums", 1, 0, 0, bignums);
   DEFINE ("wound", 1, 0, 0, wound);
+  DEFINE ("reallocs", 3, 0, 0, reallocs);
+  DEFINE ("realloc-static", 0, 0, 0, realloc_static);
   DEFINE ("threads", 2, 0, 0, threads);
   DEFINE ("fill-heap", 0, 0, 0, fill_heap);
   DEFINE ("newcomer", 0, 0, 0, newcomer);

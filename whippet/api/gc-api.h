@@ -101,6 +101,11 @@ gc_resolve_conservative_ref(struct gc_heap *heap,
                             struct gc_conservative_ref ref,
                             int possibly_interior);
 
+/* Bytes of memory of the object that starts at REF, at least as many as were
+   allocated for it; 0 if none that gc_resolve_conservative_ref finds starts
+   there.  Any active mutator, also while others allocate.  */
+GC_API_ size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref);
+
 /* Never move OBJ from now on; this does not keep it alive, and cannot be
    undone.  Test gc_can_pin_objects first.  Any active mutator, atomic with
    respect to others that pin or log fields of the same object.  */

@@ -709,6 +709,12 @@ int gc_heap_contains(struct gc_heap *heap, struct gc_ref ref) {
   return GC_is_heap_ptr(gc_ref_heap_object(ref));
 }
 
+size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref) {
+  (void)heap;
+  void *obj = gc_ref_heap_object(ref);
+  return GC_base(obj) == obj ? GC_size(obj) : 0;
+}
+
 struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
                                           struct gc_conservative_ref ref,
                                           int possibly_interior) {

@@ -774,6 +774,17 @@ struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
   return ret;
 }
 
+size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref) {
+  uintptr_t addr = gc_ref_value(ref);
+  struct gc_ref found =
+      gc_resolve_conservative_ref(heap, gc_conservative_ref(addr), 1);
+  if (gc_ref_is_null(found) || gc_ref_value(found) != addr)
+    return 0;
+  return nofl_space_contains(&heap->space, addr)
+             ? nofl_object_size(addr)
+             : large_object_size(&heap->large, ref);
+}
+
 void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
   if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr) &&

@@ -691,6 +691,15 @@ static void test_addresses(void **state) {
     assert_int_equal(RESOLVE(p + 40, 1), p);
     assert_int_equal(RESOLVE(p + 40, 0), 0);
   }
+  for (int i = 0; i < 2; i++) {
+    struct gc_ref ref = gc_ref_from_heap_object(objects[i]);
+    const struct test_node *node = objects[i];
+    size_t bytes = test_node_bytes(node->edge_count, node->payload_words);
+    size_t size = gc_object_size(heap, ref);
+    assert_true(size >= bytes && size <= bytes + bytes / 4 + 4096);
+    assert_int_equal(gc_object_size(heap, gc_ref(gc_ref_value(ref) + 64)), 0);
+  }
+  assert_int_equal(gc_object_size(heap, gc_ref_from_heap_object(elsewhere)), 0);
   assert_int_equal(RESOLVE((uintptr_t)elsewhere, 1), 0);
   assert_int_equal(RESOLVE(0, 1), 0);
   assert_int_equal(RESOLVE(1, 0), 0);

@@ -181,7 +181,8 @@ sort_finalizers (struct gc_finalizer *list, size_t n)
                            sort_finalizers (rest, n - n / 2));
 }
 
-/* Finalizers that are running, on the stacks of their threads.  An object's
+/* Finalizers that are running, on the stacks of their threads; OBJ is null
+   if none is, and then this is not in the list.  An object's
    finalizers run one after the other, although several threads may run
    finalizers: else an older one could overtake a newer one.  Protected by
    the lock.  */
@@ -206,12 +207,16 @@ runs_elsewhere (void *obj, scm_thread *thread)
 static void
 finalizer_done (void *data)
 {
+  struct running_finalizer *running = data;
   struct running_finalizer **loc = &running_finalizers;
 
+  if (!running->obj)
+    return;
   scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
-  while (*loc != data)
+  while (*loc != running)
     loc = &(*loc)->next;
-  *loc = (*loc)->next;
+  *loc = running->next;
+  running->obj = NULL;
   scm_i_pthread_mutex_unlock (&scm_i_gc_finalizers_lock);
 }
 
@@ -272,7 +277,7 @@ int
 scm_i_gc_run_finalizers (void)
 {
   scm_thread *thread = SCM_I_CURRENT_THREAD;
-  struct running_finalizer running;
+  struct running_finalizer running = { NULL, NULL, NULL };
   struct gc_finalizer *f;
   int count = 0;
 
@@ -280,18 +285,20 @@ scm_i_gc_run_finalizers (void)
     for (int i = 0; i < n_callbacks; i++)
       callbacks[i] ();
 
+  /* Before the first finalizer, as this may find no memory.  */
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (finalizer_done, &running,
+                              SCM_F_WIND_EXPLICITLY);
   while ((f = next_finalizer (thread, &running)))
     {
       void *data = (void *) gc_ref_value (gc_finalizer_closure (f));
 
       if (data == (void *) SCM_UNPACK (SCM_BOOL_F))
         data = NULL;
-      scm_dynwind_begin (0);
-      scm_dynwind_unwind_handler (finalizer_done, &running,
-                                  SCM_F_WIND_EXPLICITLY);
       ((struct finalizer *) f)->proc (running.obj, data);
-      scm_dynwind_end ();
+      finalizer_done (&running);
       count++;
     }
+  scm_dynwind_end ();
   return count;
 }

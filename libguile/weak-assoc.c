@@ -148,7 +148,9 @@ unlock (void *assoc)
   scm_i_pthread_mutex_unlock (&((scm_t_weak_assoc *) assoc)->lock.mutex);
 }
 
-/* From here to scm_dynwind_end, which unlocks ASSOC, exits are possible.  */
+/* From here to scm_dynwind_end, which unlocks ASSOC, exits are possible.
+   This may itself exit, for want of memory: so it comes before the lock, or
+   make_room_for_exits does.  */
 static void
 begin_exits (scm_t_weak_assoc *assoc)
 {
@@ -156,12 +158,26 @@ begin_exits (scm_t_weak_assoc *assoc)
   scm_dynwind_unwind_handler (unlock, assoc, SCM_F_WIND_EXPLICITLY);
 }
 
+/* Make sure that this thread's next begin_exits does not allocate.  */
+static void
+make_room_for_exits (void)
+{
+  /* A frame, and an unwinder with two words.  */
+  if (SCM_UNLIKELY (!SCM_DYNSTACK_HAS_SPACE (&SCM_I_CURRENT_THREAD->dynstack,
+                                             SCM_DYNSTACK_HEADER_LEN + 2)))
+    {
+      scm_dynwind_begin (0);
+      scm_dynwind_unwind_handler (unlock, NULL, 0);
+      scm_dynwind_end ();
+    }
+}
+
 static void
 lock_for_search (scm_t_weak_assoc *assoc, int exits)
 {
-  lock (assoc);
   if (exits)
     begin_exits (assoc);
+  lock (assoc);
 }
 
 static void
@@ -370,6 +386,8 @@ scm_i_weak_assoc_put (scm_t_weak_assoc *assoc, unsigned long hash,
 
   hash = clean_hash (hash);
 
+  if (!exits)
+    make_room_for_exits ();
   lock_for_search (assoc, exits);
   entry = find_entry (assoc, hash, pred, closure, &old_key, &old_value);
   if (entry)
@@ -428,8 +446,8 @@ scm_i_weak_assoc_to_alist (scm_t_weak_assoc *assoc)
 {
   SCM alist = SCM_EOL, key, value;
 
-  lock (assoc);
   begin_exits (assoc);
+  lock (assoc);
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
     for (scm_t_ephemeron *entry
            = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
@@ -447,6 +465,7 @@ scm_i_weak_assoc_vacuum (scm_t_weak_assoc *assoc)
 {
   /* Finalizers may run while a predicate of this thread is called with
      the lock held, hence no waiting.  */
+  make_room_for_exits ();
   if (scm_i_pthread_mutex_trylock (scm_i_fork_mutex (&assoc->lock)))
     return;
   begin_exits (assoc);

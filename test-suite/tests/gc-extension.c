@@ -747,6 +747,58 @@ newcomer (void)
 
 
 
+/* What finds no memory for the dynamic stack, which doubles its size when
+   it is full.  */
+
+static size_t dynamic_stack_depth;
+
+static SCM
+keep_init (void *closure, SCM key, SCM value, SCM init)
+{
+  return init;
+}
+
+/* Nest frames until there is no memory, and the caller catches that, doing
+   WHICH with TABLE at each depth from FROM on.  All of these need the same
+   space on the stack, more than a frame.  */
+static SCM
+fill_dynamic_stack (SCM which, SCM from, SCM table, SCM key)
+{
+  int w = scm_to_int (which);
+  size_t f = scm_to_size_t (from);
+
+  for (dynamic_stack_depth = 0; ; dynamic_stack_depth++)
+    {
+      if (dynamic_stack_depth >= f)
+        switch (w)
+          {
+          case 0:
+            scm_hash_ref (table, key, SCM_BOOL_F);
+            break;
+          case 1:
+            scm_hashq_set_x (table, key, key);
+            break;
+          case 2:
+            scm_internal_hash_fold (keep_init, NULL, SCM_EOL, table);
+            break;
+          default:
+            scm_make_weak_value_hash_table (SCM_UNDEFINED);
+            break;
+          }
+      scm_dynwind_begin (0);
+    }
+  return SCM_UNSPECIFIED;
+}
+
+/* The frames that there were.  */
+static SCM
+get_dynamic_stack_depth (void)
+{
+  return scm_from_size_t (dynamic_stack_depth);
+}
+
+
+
 /* A port whose data are here.  */
 
 static scm_t_port_type *counting_port_type;
@@ -861,6 +913,8 @@ init_gc_extension (void)
   DEFINE ("threads", 2, 0, 0, threads);
   DEFINE ("fill-heap", 0, 0, 0, fill_heap);
   DEFINE ("newcomer", 0, 0, 0, newcomer);
+  DEFINE ("fill-dynamic-stack", 4, 0, 0, fill_dynamic_stack);
+  DEFINE ("dynamic-stack-depth", 0, 0, 0, get_dynamic_stack_depth);
   DEFINE ("make-counting-port", 0, 0, 0, make_counting_port);
   DEFINE ("counting-port-written", 1, 0, 0, counting_port_written);
   DEFINE ("gc-hook-counts", 0, 0, 0, gc_hook_counts);

@@ -24,7 +24,9 @@
    was given to gc_heap_enable_preemption.
 
    Runs in a signal handler on the interrupted thread: only async-signal-safe
-   functions, no allocation, no lock.  Zero is always a safe answer.  */
+   functions, no allocation, no lock.  Zero is always a safe answer.  It is not
+   asked while the handler of some other signal runs on the thread, unless that
+   was installed with SA_NODEFER and blocks no signal.  */
 typedef int (*gc_may_park_predicate)(uintptr_t pc, void *ucontext, void *data);
 
 /* Enable the two-step stop for HEAP.

@@ -36,6 +36,12 @@ static void heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   heap->mutator_count--;
 }
 
+/* The thread of A is gone, perhaps in the middle of an inline allocation: what is
+   left of its hole is not used before it is swept.  */
+static void fork_abandon_hole(struct nofl_allocator *a) {
+  a->alloc = a->limit = a->hole_end;
+}
+
 static void GC_NEVER_INLINE fork_prepare(void) {
   struct gc_mutator *mut = current_mutator;
   int was_running =
@@ -92,6 +98,8 @@ static void fork_child(void) {
       next = m->next;
       if (m == current_mutator)
         continue;
+      fork_abandon_hole(&m->allocator);
+      fork_abandon_hole(&m->ambiguous_allocator);
       heap_remove_mutator(heap, m);
       gc_platform_release(m, sizeof(*m));
     }

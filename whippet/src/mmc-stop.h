@@ -90,7 +90,8 @@ static void mutator_note_blocked_signals(struct gc_mutator *mut) {
 static void GC_NEVER_INLINE mutator_park(struct gc_mutator *mut) {
   MUTATOR_EVENT(mut, mutator_stopping);
   heap_random_delay(mut->heap);
-  mutator_note_blocked_signals(mut);
+  if (mut->heap->preemption.signal_number)
+    mutator_note_blocked_signals(mut);
   MUTATOR_CAPTURE_STACK(mut);
   MUTATOR_EVENT(mut, mutator_stopped);
   mutator_set_not_running(mut, MUTATOR_STOPPED);

@@ -343,8 +343,8 @@ struct scm_gc_stack_base
 SCM_INTERNAL void scm_i_gc_init (struct scm_gc_stack_base *base);
 
 /* Attach the calling thread, whose stack begins at BASE, and return its
-   mutator.  Active afterwards.  For the thread that called
-   scm_i_gc_init, only return the mutator.  */
+   mutator, or NULL without memory for it.  Active afterwards.  For the
+   thread that called scm_i_gc_init, only return the mutator.  */
 SCM_INTERNAL struct gc_mutator *
 scm_i_gc_attach_thread (struct scm_gc_stack_base *base);
 

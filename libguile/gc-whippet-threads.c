@@ -83,6 +83,8 @@ static struct mutator_record mutator_records =
   { &mutator_records, &mutator_records };
 static struct spin_lock mutator_records_lock;
 static __thread struct mutator_record *current_record;
+/* For the next mutator of this thread, so that none fails for want of it.  */
+static __thread struct mutator_record *spare_record;
 
 void
 scm_i_gc_on_waiting_for_stop (void *data)
@@ -102,10 +104,9 @@ scm_i_gc_on_waiting_for_stop (void *data)
 void *
 scm_i_gc_on_mutator_added (void *data)
 {
-  struct mutator_record *rec = malloc (sizeof *rec);
+  struct mutator_record *rec = spare_record;
 
-  if (!rec)
-    abort ();
+  spare_record = NULL;
   rec->pthread = pthread_self ();
   rec->thread = NULL;
 
@@ -338,8 +339,10 @@ scm_i_gc_init_threads (struct scm_gc_stack_base *base, struct gc_heap **heap,
                        struct gc_options *options,
                        struct gc_event_listener listener)
 {
-  if (!gc_init (options, stack_addr_for_base (base), heap, &current_mutator,
-                listener, NULL))
+  spare_record = malloc (sizeof *spare_record);
+  if (!spare_record
+      || !gc_init (options, stack_addr_for_base (base), heap, &current_mutator,
+                   listener, NULL))
     return 0;
   scm_i_init_fork_locks ();
   dl_iterate_phdr (register_text, (void *) &scm_i_gc_init);
@@ -350,9 +353,18 @@ scm_i_gc_init_threads (struct scm_gc_stack_base *base, struct gc_heap **heap,
 struct gc_mutator *
 scm_i_gc_attach_thread (struct scm_gc_stack_base *base)
 {
+  if (current_mutator)
+    return current_mutator;
+  spare_record = malloc (sizeof *spare_record);
+  if (!spare_record)
+    return NULL;
+  current_mutator = gc_init_for_thread (stack_addr_for_base (base),
+                                        scm_i_gc_heap);
   if (!current_mutator)
-    current_mutator = gc_init_for_thread (stack_addr_for_base (base),
-                                          scm_i_gc_heap);
+    {
+      free (spare_record);
+      spare_record = NULL;
+    }
   return current_mutator;
 }
 

@@ -516,7 +516,7 @@ static void *unlink_mutator(void *data) {
 static struct gc_mutator *add_mutator(struct gc_heap *heap) {
   struct gc_mutator *mut = GC_malloc_uncollectable(sizeof *mut);
   if (!mut)
-    GC_CRASH();
+    return NULL;
   mut->heap = heap;
   mut->active = 1;
   GC_call_with_alloc_lock(link_mutator, mut);
@@ -615,6 +615,8 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
   GC_set_push_other_roots(push_roots);
   GC_set_finalizer_notifier(finalizers_are_ready);
   *mutator = add_mutator(h);
+  if (!*mutator)
+    return 0;
   *heap = h;
   return 1;
 }
@@ -629,7 +631,10 @@ struct gc_mutator *gc_init_for_thread(struct gc_stack_addr base,
   int result = GC_register_my_thread(&stack_base);
   if (result != GC_SUCCESS && result != GC_DUPLICATE)
     GC_CRASH();
-  return add_mutator(heap);
+  struct gc_mutator *mut = add_mutator(heap);
+  if (!mut && result == GC_SUCCESS)
+    GC_unregister_my_thread();
+  return mut;
 }
 
 void gc_finish_for_thread(struct gc_mutator *mut) {

@@ -73,6 +73,9 @@
 #define GC_EMBEDDER_CHECKS_REFERENTS 1
 
 #include "whippet/api/gc-config.h"
+#if GC_GENERATIONAL
+#error "Guile has no write barrier: choose a collector that is not generational"
+#endif
 #include "whippet/api/gc-embedder-api.h"
 #include "whippet/api/gc-ephemeron.h"
 #include "whippet/api/gc-finalizer.h"

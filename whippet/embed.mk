@@ -24,10 +24,15 @@
 #
 # So a program can be built by
 #
-#   program.o: program.c
-#           $(GC_COMPILE) -c $<
 #   program: program.o $(GC_OBJS)
 #           $(GC_LINK) $^ $(GC_LIBS)
+#   program.o: program.c
+#           $(GC_COMPILE) -c $<
+#   -include program.d
+#
+# Objects do not depend on the values of the variables above: each collector and
+# each GC_BUILD needs a GC_OBJDIR of its own, or the objects must be removed
+# before a change.
 
 ifndef GC_BASE
 $(error GC_BASE must be set to the directory of the collector library, with \

@@ -51,3 +51,26 @@ setup () { isolate; }
   run "$root/configure" --with-gc=bdw --enable-debug-gc
   fails_with '--enable-debug-gc is for the whippet collectors'
 }
+
+@test "Guile's own configure knows the options that it gets" {
+  [ -x "$built/src/configure" ] || skip "this variant is not built"
+  [ "$(basename "$built")" != bdw ] || skip "the pristine Guile gets none of ours"
+  run "$built/src/configure" --enable-option-checking=fatal --disable-lto --disable-static \
+    --with-gc=stack-conservative-parallel-mmc --enable-debug-gc=yes --help
+  succeeds
+  run "$built/src/configure" --enable-option-checking=fatal --enable-nonsense --help
+  fails_with 'unrecognized options: --enable-nonsense'
+}
+
+@test "Guile's embedder header refuses a generational collector" {
+  [ -e "$built/src/libguile/whippet-embedder.h" ] || skip "this variant has no collector of ours"
+  preprocess () {
+    echo '#include <libguile/whippet-embedder.h>' \
+      | "${CC:-cc}" -E -DBUILDING_LIBGUILE=1 -DGC_CONSERVATIVE_ROOTS=1 "$@" \
+          -I "$built/obj" -I "$built/src" -I "$built/src/libguile" -
+  }
+  run preprocess
+  succeeds
+  run preprocess -DGC_GENERATIONAL=1
+  fails_with 'has no write barrier'
+}

@@ -82,6 +82,8 @@ EOF
 @test "prebuilt modules that cannot be read" {
   run "$root/configure" --with-gc=bdw --with-prebuilt=../nowhere.deb
   fails_with '--with-prebuilt: cannot read ../nowhere.deb'
+  run "$root/configure" --with-gc=bdw --with-prebuilt=
+  fails_with '--with-prebuilt needs the name of a file or folder'
 }
 
 @test "options for Guile's own configure are passed on, ours are not" {
@@ -116,4 +118,32 @@ EOF
   run make -s tree
   succeeds
   [ -f build/bdw/src/libguile/gc.c ]
+}
+
+@test "configured in the source folder, relative names are relative to that" {
+  copy_project "$BATS_TEST_TMPDIR/p"
+  cd "$BATS_TEST_TMPDIR/p"
+  ln -s "$(real_source)" guile.tar.xz
+  touch modules.deb
+  run ./configure --with-gc=bdw --with-guile-source=guile.tar.xz --with-prebuilt=modules.deb \
+    --with-cache=../downloads
+  succeeds
+  guile_source='' prebuilt='' cache=''
+  # shellcheck source=/dev/null
+  . build/bdw/build.conf
+  [ "$guile_source" = "$PWD/guile.tar.xz" ]
+  [ "$prebuilt" = "$PWD/modules.deb" ]
+  [ "$cache" = "$PWD/../downloads" ]
+}
+
+@test "make distclean, with several jobs: nothing is left of the configuration" {
+  copy_project "$BATS_TEST_TMPDIR/p"
+  cd "$BATS_TEST_TMPDIR/p"
+  run ./configure --with-gc=bdw
+  succeeds
+  run make -j4 distclean
+  succeeds
+  [ ! -e GNUmakefile ]
+  run find build/bdw ! -type d
+  says_not .
 }

@@ -135,6 +135,14 @@ What and why.'
   grep -q 'libguile/gc.c' "$BATS_TEST_TMPDIR/b/logs/differences"
   tail -n 1 "$BATS_TEST_TMPDIR/b/src/libguile/gc.c" | grep -q changed
   [ ! -e "$BATS_TEST_TMPDIR/b/src/libguile/gc.o" ]
+  # An edit there arrives.
+  chmod -R u+w "$BATS_TEST_TMPDIR/given"
+  echo '/* once more */' >> "$BATS_TEST_TMPDIR/given/libguile/gc.c"
+  run tree
+  succeeds
+  tail -n 1 "$BATS_TEST_TMPDIR/b/src/libguile/gc.c" | grep -q 'once more'
+  run tree
+  says_not 'patched and overlaid tree: done'
 }
 
 teardown () {

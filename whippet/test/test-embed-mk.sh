@@ -66,8 +66,8 @@ report $? 'no needless work'
 
 # Changes of headers are noticed.
 touch -d '1 hour' out
-make_example -W "$base"api/gc-api.h -n && grep -q gc-impl.o out &&
-  grep -q example.o out
+make_example -W "$base"api/gc-api.h -n && grep -q -e '-c .*/mmc\.c$' out &&
+  grep -q -e '-c .*/example\.c$' out
 report $? 'dependencies on headers'
 
 # An archive, in a directory for objects, made by rules of one's own.

@@ -413,6 +413,15 @@ scm_i_gc_safepoint (scm_thread *thread)
     scm_i_poll_slow (thread);
 }
 
+/* The same in each round of a loop that may be long and does not allocate.
+   *N is 0 at the beginning.  */
+static inline void
+scm_i_gc_safepoint_in_loop (unsigned int *n)
+{
+  if (SCM_UNLIKELY ((++*n & 1023) == 0))
+    scm_i_gc_safepoint (SCM_I_CURRENT_THREAD);
+}
+
 /* Between these two, the thread stops only at safepoints proper, not
    anywhere in library functions or system calls.  For changes of what
    scm_i_vm_visit_stack and the like look at.  They nest.  */

@@ -317,7 +317,7 @@ scm_i_gc_alloc_pinned_record (scm_thread *thread, size_t bytes, size_t n_refs)
 int
 scm_i_gc_is_heap_pointer (void *obj)
 {
-  return gc_heap_contains (scm_i_gc_heap, gc_ref_from_heap_object (obj));
+  return gc_heap_contains (scm_i_gc_heap, gc_ref_from_heap_object_or_null (obj));
 }
 
 size_t

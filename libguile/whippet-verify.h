@@ -24,10 +24,6 @@
 /* What the heap verifier asks of Guile: is this an object?  Part of
    whippet-embedder.h; GC_MMC_STRESS=verify turns the verifier on.  */
 
-/* The same as in struct.h: slot and flag of a vtable.  */
-#define SCM_I_GC_VTABLE_FLAGS 1
-#define SCM_I_GC_VTABLE_FLAG_VTABLE (1L << 1)
-
 /* The vtable of a struct is a struct, whose vtable says that its
    instances are vtables.  While Guile starts, the words that say so may
    not have been written yet.  */

@@ -166,8 +166,11 @@ GC_EMBEDDER_API inline size_t gc_trace_object_slice(
 /* Optional extension: if the embedder header defines
    GC_EMBEDDER_EPHEMERONS_PRECEDE_FINALIZERS to 1, ephemerons whose keys are not
    strongly reachable die before finalizable objects are resurrected, so that no
-   ephemeron finds a key whose finalizer has fired.  By default an ephemeron
-   keeps its value if its key is resurrected.  */
+   ephemeron finds a key whose finalizer has fired.  What finalizers of a priority
+   resurrect counts as reachable for those of later priorities.  (An ephemeron that
+   is only found in an object of a finalizer does find keys whose finalizers fire
+   together with that.)  By default an ephemeron keeps its value if its key is
+   resurrected.  */
 
 /* Optional extension: references that memory outside the heap holds on behalf of
    an object.  If the embedder header defines GC_EMBEDDER_FIXES_REFERENTS to 1, it

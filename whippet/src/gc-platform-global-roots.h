@@ -187,7 +187,7 @@ static int call_visitor(uintptr_t low, uintptr_t high, void *data) {
   return 1;
 }
 
-/* Whether all pages of the range are mapped.  */
+/* Whether all pages of the range are mapped; yes, if the system does not say.  */
 static int is_mapped(uintptr_t low, uintptr_t high) {
   size_t page = gc_platform_page_size();
   unsigned char residency[256];
@@ -202,7 +202,7 @@ static int is_mapped(uintptr_t low, uintptr_t high) {
       result = mincore((void *)low, size, residency);
     while (result != 0 && errno == EAGAIN);
     if (result != 0)
-      return 0;
+      return errno != ENOMEM;
     low += size;
   }
   return 1;

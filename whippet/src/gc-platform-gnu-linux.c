@@ -156,7 +156,7 @@ uint64_t gc_platform_thread_cpu_nanoseconds(void) {
 }
 
 /* Where the kernel put the arguments of the process; a fallback for the main
-   thread when /proc is not mounted.  */
+   thread, and only for that, when /proc is not mounted.  */
 extern void *__libc_stack_end __attribute__((weak));
 
 void gc_platform_current_thread_stack(uintptr_t *low, uintptr_t *high) {
@@ -170,7 +170,7 @@ void gc_platform_current_thread_stack(uintptr_t *low, uintptr_t *high) {
       *high = (uintptr_t)addr + size;
     }
     pthread_attr_destroy(&attr);
-  } else if (&__libc_stack_end) {
+  } else if (&__libc_stack_end && getpid() == syscall(SYS_gettid)) {
     *high = align_up((uintptr_t)__libc_stack_end, sizeof(void *));
   }
 }

@@ -43,14 +43,14 @@ void *gc_call_with_stack_addr(void *(*f)(struct gc_stack_addr addr, void *data),
   return result;
 }
 
-void gc_stack_init(struct gc_stack *stack, struct gc_stack_addr base) {
+int gc_stack_init(struct gc_stack *stack, struct gc_stack_addr base) {
   memset(stack, 0, sizeof *stack);
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   uintptr_t low, high;
   gc_platform_current_thread_stack(&low, &high);
   if (gc_stack_addr_is_empty(base)) {
     if (!high)
-      GC_CRASH();
+      return 0;
     stack->cold = high;
   } else {
     stack->cold = align_down(base.addr, sizeof(uintptr_t));
@@ -58,6 +58,7 @@ void gc_stack_init(struct gc_stack *stack, struct gc_stack_addr base) {
   /* The program may run on a stack of its own.  */
   if (low <= here && here < high)
     stack->low = low;
+  return 1;
 }
 
 /* Where the frame of the caller of this function ends.  */

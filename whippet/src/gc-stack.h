@@ -32,9 +32,9 @@ struct gc_stack {
 
 /* Start with no capture.  BASE is the cold end; if it is empty, ask the
    platform for the base of the calling thread's stack.  On the thread that
-   owns the stack.  */
-GC_INTERNAL void gc_stack_init(struct gc_stack *stack,
-                               struct gc_stack_addr base);
+   owns the stack.  Returns 0 if the platform does not know it.  */
+GC_INTERNAL int gc_stack_init(struct gc_stack *stack,
+                              struct gc_stack_addr base);
 
 /* Capture the callee-saved registers of the calling thread, as they are in the
    caller, and its stack up to and including the caller's frame.  Valid for as

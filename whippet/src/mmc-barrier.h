@@ -107,8 +107,7 @@ static void mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
       return;
     recorded = large_object_remember_edge(&heap->large, obj, edge);
   } else {
-    /* No bit to tell that it was logged before.  */
-    recorded = mutator_remember_edge(mut, edge);
+    recorded = gc_edge_set_add(&heap->large.remembered_edges, edge);
   }
   if (!recorded)
     gc_atomic_store_relaxed(&heap->minor_impossible, 1u);

@@ -247,6 +247,10 @@ static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
       continue;
     heap_trace(heap);
     heap_trace_ephemerons(heap);
+    /* Nor may ephemerons that this has reached find a key that a finalizer of a
+       later priority resurrects.  */
+    if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
+      heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   }
 }
 
@@ -268,8 +272,7 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   HEAP_EVENT(heap, heap_traced);
   heap_trace_ephemerons(heap);
   /* An embedder may want no ephemeron to find a key that a finalizer has
-     resurrected.  Ephemerons that are first reached by resurrection are
-     treated as usual, at the end.  */
+     resurrected.  */
   if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
     heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   HEAP_EVENT(heap, ephemerons_traced);
@@ -389,6 +392,8 @@ static void heap_collect_cycle(struct gc_heap *heap,
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
   size_t traced = heap_finish_workers(heap);
+  if (GC_UNLIKELY(heap->tracer.recounted))
+    traced = traced > old_live ? traced - old_live : 0;
   heap->statistics.trace_nsec += trace_nsec;
   if (GC_UNLIKELY(heap->stress.verify)) {
     heap_verify_marks(heap);

@@ -75,7 +75,7 @@ static void mutator_set_running(struct gc_mutator *mut,
 #define MUTATOR_CAPTURE_STACK(mut) ((void)0)
 #endif
 
-/* For mutator_is_in_signal_handler.  By the mutator's thread, which calls the
+/* For mutator_may_be_in_signal_handler.  By the mutator's thread, which calls the
    library and hence is in no handler.  */
 static void mutator_note_blocked_signals(struct gc_mutator *mut) {
   sigset_t set;
@@ -175,15 +175,27 @@ static void heap_restart_world(struct gc_heap *heap) {
   heap_set_stop_flag(heap, STOP_NONE);
 }
 
-/* Was the thread interrupted in a handler of some other signal?  That may have
-   interrupted an inline allocation in its turn.  A handler blocks its own signal,
-   unless it was installed with SA_NODEFER.  */
-static int mutator_is_in_signal_handler(struct gc_mutator *mut,
-                                        void *ucontext) {
+/* Has the signal a handler?  Async-signal-safe.  If it is not to be known: yes.  */
+static int signal_has_handler(int signal_number) {
+  struct sigaction action;
+  if (sigaction(signal_number, NULL, &action) != 0)
+    return 1;
+  return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+}
+
+/* May the thread have been interrupted in a handler of some other signal?  That
+   may have interrupted an inline allocation in its turn.  A handler blocks its
+   own signal, unless it was installed with SA_NODEFER.  Signals without a handler
+   are blocked by the thread itself: system() does that.  */
+static int mutator_may_be_in_signal_handler(struct gc_mutator *mut,
+                                            void *ucontext) {
   uint64_t blocked;
   /* The kernel's set has no more.  */
   memcpy(&blocked, &((ucontext_t *)ucontext)->uc_sigmask, sizeof(blocked));
-  return (blocked & ~mut->blocked_signals) != 0;
+  for (blocked &= ~mut->blocked_signals; blocked; blocked &= blocked - 1)
+    if (signal_has_handler(__builtin_ctzll(blocked) + 1))
+      return 1;
+  return 0;
 }
 
 /* Second step of a stop, on the thread that is to stop.  */
@@ -197,10 +209,12 @@ static void preemption_handler(int signal_number, siginfo_t *info,
     return;
   struct mmc_preemption *preemption = &mut->heap->preemption;
   uintptr_t pc = gc_ucontext_program_counter(ucontext);
-  if (mutator_is_in_signal_handler(mut, ucontext) ||
-      !preemption->may_park(pc, ucontext, preemption->data))
-    return;
   int saved_errno = errno;
+  if (mutator_may_be_in_signal_handler(mut, ucontext) ||
+      !preemption->may_park(pc, ucontext, preemption->data)) {
+    errno = saved_errno;
+    return;
+  }
   /* Not if the thread was on another stack, whose extent is not known.  */
   if (!gc_stack_capture_from_ucontext(&mut->stack, ucontext)) {
     errno = saved_errno;

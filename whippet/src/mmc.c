@@ -160,21 +160,33 @@ static void heap_release(struct gc_heap *heap) {
   gc_platform_release(heap, sizeof(*heap));
 }
 
-/* With heap->lock held.  */
-static void heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut,
-                             struct gc_stack_addr base) {
+/* A mutator of the calling thread, not yet known to HEAP.  NULL without memory, or
+   if the bounds of the thread's stack cannot be found out.  */
+static struct gc_mutator *make_mutator(struct gc_heap *heap,
+                                       struct gc_stack_addr base) {
+  struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
+  if (!mut)
+    return NULL;
   mut->heap = heap;
   mut->thread = pthread_self();
   nofl_allocator_init(&mut->allocator, NOFL_CLASS_ORDINARY);
   nofl_allocator_init(&mut->ambiguous_allocator, NOFL_CLASS_AMBIGUOUS);
-  if (GC_CONSERVATIVE_ROOTS)
-    gc_stack_init(&mut->stack, base);
+  if (GC_CONSERVATIVE_ROOTS && !gc_stack_init(&mut->stack, base)) {
+    gc_platform_release(mut, sizeof(*mut));
+    return NULL;
+  }
+  return mut;
+}
+
+/* With heap->lock held.  */
+static void heap_add_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   mut->next = heap->mutators;
   if (mut->next)
     mut->next->prev = mut;
   heap->mutators = mut;
   heap->mutator_count++;
   mut->event_data = heap->listener.mutator_added(heap->listener_data);
+  GC_TRACEPOINT(mutator_added);
   mutator_note_blocked_signals(mut);
   current_mutator = mut;
 }
@@ -192,7 +204,7 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
   struct gc_heap *heap = gc_platform_map(sizeof(*heap));
   if (!heap)
     return 0;
-  struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
+  struct gc_mutator *mut = make_mutator(heap, base);
   if (!mut || !heap_init(heap, &common)) {
     if (mut)
       gc_platform_release(mut, sizeof(*mut));
@@ -203,7 +215,7 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
   heap->listener_data = event_listener_data;
   HEAP_EVENT(heap, init, heap->heap_size);
   register_heap(heap);
-  heap_add_mutator(heap, mut, base);
+  heap_add_mutator(heap, mut);
   *heap_out = heap;
   *mutator_out = mut;
   return 1;
@@ -211,12 +223,12 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
 
 struct gc_mutator *gc_init_for_thread(struct gc_stack_addr base,
                                       struct gc_heap *heap) {
-  struct gc_mutator *mut = gc_platform_map(sizeof(*mut));
+  struct gc_mutator *mut = make_mutator(heap, base);
   if (!mut)
     return NULL;
   mut->in_library = 1;
   pthread_mutex_lock(&heap->lock);
-  heap_add_mutator(heap, mut, base);
+  heap_add_mutator(heap, mut);
   heap_unlock(heap);
   mut->in_library = 0;
   return mut;
@@ -230,6 +242,7 @@ void gc_finish_for_thread(struct gc_mutator *mut) {
   else
     pthread_mutex_lock(&heap->lock);
   heap->listener.mutator_removed(mut->event_data);
+  GC_TRACEPOINT(mutator_removed);
   heap_remove_mutator(heap, mut);
   if (current_mutator == mut)
     current_mutator = NULL;
@@ -781,7 +794,7 @@ size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref) {
   if (gc_ref_is_null(found) || gc_ref_value(found) != addr)
     return 0;
   return nofl_space_contains(&heap->space, addr)
-             ? nofl_object_size(addr)
+             ? nofl_object_size_if_complete(addr)
              : large_object_size(&heap->large, ref);
 }
 

@@ -43,6 +43,7 @@
 #endif
 
 #include "gc-assert.h"
+#include "gc-atomics.h"
 #include "gc-config.h"
 #include "gc-inline.h"
 
@@ -362,6 +363,20 @@ static inline size_t nofl_object_granules(const uint8_t *bytes, size_t limit) {
   GC_CRASH();
 }
 
+/* The same while the object may be about to be allocated by another thread, whose
+   stores may arrive in any order: 0 if its end is not to be seen.  */
+static inline size_t nofl_object_granules_if_complete(const uint8_t *bytes,
+                                                      size_t limit) {
+  for (size_t i = 0; i < limit; i++) {
+    uint8_t byte = gc_atomic_load_relaxed(&bytes[i]);
+    if (i && (byte & NOFL_STATE_MASK))
+      return 0;
+    if (byte & NOFL_END)
+      return i + 1;
+  }
+  return 0;
+}
+
 /* Granules from ADDR to the end of its block.  */
 static inline size_t nofl_granules_to_block_end(uintptr_t addr) {
   return (NOFL_BLOCK_SIZE - (addr & (NOFL_BLOCK_SIZE - 1))) >>
@@ -371,6 +386,12 @@ static inline size_t nofl_granules_to_block_end(uintptr_t addr) {
 static inline size_t nofl_object_size(uintptr_t addr) {
   return nofl_object_granules(nofl_metadata_byte(addr),
                               nofl_granules_to_block_end(addr))
+         << NOFL_GRANULE_SIZE_LOG_2;
+}
+
+static inline size_t nofl_object_size_if_complete(uintptr_t addr) {
+  return nofl_object_granules_if_complete(nofl_metadata_byte(addr),
+                                          nofl_granules_to_block_end(addr))
          << NOFL_GRANULE_SIZE_LOG_2;
 }
 

@@ -31,6 +31,7 @@
 #include "gc-atomics.h"
 #include "gc-edge.h"
 #include "gc-platform.h"
+#include "gc-tracepoint.h"
 #include "nofl-allocator.h"
 #include "trace-pace.h"
 
@@ -175,6 +176,8 @@ struct gc_tracer {
   uint32_t hungry; /* relaxed */
   uint32_t shutdown;
   uint32_t overflowed; /* relaxed */
+  /* The counts are of all that is marked.  */
+  uint8_t recounted;
   uint8_t parallel;    /* this collection, if there are threads */
   unsigned wake_first; /* workers, not when there turns out to be work */
 
@@ -281,6 +284,7 @@ static void trace_share(struct trace_worker *worker) {
                           (uint32_t)(worker->shared_count + count));
   worker->bottom += count;
   trace_shared_unlock(worker);
+  GC_TRACEPOINT(trace_share);
 }
 
 /* Move half of VICTIM's shared items, or all if it is the worker's own queue,
@@ -312,14 +316,17 @@ static int trace_steal(struct trace_worker *worker) {
     unsigned id = first + i;
     if (id >= tracer->worker_count)
       id -= tracer->worker_count;
-    if (id != worker->id && trace_take_shared(worker, &tracer->workers[id]))
+    if (id != worker->id && trace_take_shared(worker, &tracer->workers[id])) {
+      GC_TRACEPOINT(trace_steal);
       return 1;
+    }
   }
   return 0;
 }
 
 /* Let COUNT parked workers join.  */
 static void tracer_wake(struct gc_tracer *tracer, unsigned count) {
+  GC_TRACEPOINT(trace_unpark_all);
   gc_atomic_fetch_add(&tracer->wake_count, 1u);
   gc_platform_futex_wake(&tracer->wake_count, (int)count);
 }
@@ -384,9 +391,11 @@ static void *tracer_thread(void *data) {
     if (tracer_join(tracer)) {
       worker->parallel = 1;
       worker->stack_cold = (uintptr_t)__builtin_frame_address(0);
+      GC_TRACEPOINT(trace_worker_begin);
       do
         trace_worker_drain(worker);
       while (trace_find_work(worker, 32));
+      GC_TRACEPOINT(trace_worker_end);
       tracer_leave(tracer);
     }
     gc_atomic_fetch_add_relaxed(&tracer->parked, 1u);
@@ -396,14 +405,13 @@ static void *tracer_thread(void *data) {
 }
 
 /* Create the secondary threads that do not exist yet.  Not with the world
-   stopped: thread creation allocates.  Failure means fewer workers.  */
+   stopped: thread creation allocates.  Failure means fewer workers for the next
+   collection; the one after it tries again.  */
 static void tracer_start_threads(struct gc_tracer *tracer) {
   while (tracer->worker_count < tracer->parallelism) {
     struct trace_worker *worker = &tracer->workers[tracer->worker_count];
-    if (!gc_platform_thread_create(&worker->thread, tracer_thread, worker)) {
-      tracer->parallelism = tracer->worker_count;
+    if (!gc_platform_thread_create(&worker->thread, tracer_thread, worker))
       return;
-    }
     tracer->worker_count++;
   }
 }
@@ -442,14 +450,18 @@ static void tracer_trace(struct gc_tracer *tracer) {
     uint32_t state = gc_atomic_load(&tracer->state);
     if (state != (TRACER_OPEN | 1) && trace_find_work(main, 32))
       continue;
+    GC_TRACEPOINT(trace_check_termination_begin);
+    int done = 0;
     state = gc_atomic_load(&tracer->state);
     if (state == (TRACER_OPEN | 1)) {
       uint32_t expected = state;
-      if (gc_atomic_cmpxchg_strong(&tracer->state, &expected, 0u))
-        return;
+      done = gc_atomic_cmpxchg_strong(&tracer->state, &expected, 0u);
     } else {
       gc_platform_futex_wait_timed(&tracer->state, state, 200 * 1000);
     }
+    GC_TRACEPOINT(trace_check_termination_end);
+    if (done)
+      return;
   }
 }
 
@@ -558,6 +570,7 @@ static void tracer_prepare(struct gc_tracer *tracer,
   tracer_clear_roots(tracer);
   tracer->sliced_count = 0;
   tracer->overflowed = 0;
+  tracer->recounted = 0;
   tracer->parallel = parallel;
   tracer->wake_first = 0;
   for (unsigned i = 0; i < tracer->parallelism; i++) {

@@ -204,6 +204,21 @@ static void large_and_foreign_holders(void **state) {
   test_heap_finish(t);
 }
 
+/* Stores into a field outside of the heap take up no memory each.  */
+static void foreign_fields_are_remembered_once(void **state) {
+  (void)state;
+  static struct test_extern object = {.tag = TEST_TAG(TEST_EXTERN, 0)};
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  struct test_box *box = test_make_box(t->mut, 1);
+  for (int i = 0; i < 100000; i++)
+    gc_write_barrier_slow(t->mut, gc_ref_from_heap_object(&object),
+                          sizeof(object), gc_edge(&object.edges[0]),
+                          gc_ref_from_heap_object(box));
+  assert_int_equal(t->heap->large.remembered_edges.count, 1);
+  assert_null(t->heap->full_edges);
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(inline_path_agrees_with_the_model),
@@ -211,6 +226,7 @@ int main(void) {
       cmocka_unit_test(collections_empty_the_remembered_set),
       cmocka_unit_test(concurrent_stores_are_remembered),
       cmocka_unit_test(large_and_foreign_holders),
+      cmocka_unit_test(foreign_fields_are_remembered_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,6 +260,14 @@ static void finalizer_priorities(void **state) {
   test_heap_finish(t);
 }
 
+static size_t live_size_after(struct test_heap *t,
+                              enum gc_collection_kind kind) {
+  struct gc_heap_statistics stats;
+  gc_collect(t->mut, kind);
+  gc_heap_statistics(t->heap, &stats);
+  return stats.live_size;
+}
+
 /* A mark stack of a few items: what is dropped is found again, also in huge
    objects, through ephemerons and outside of the heap.  */
 static void mark_stack_overflow(void **state) {
@@ -294,6 +302,11 @@ static void mark_stack_overflow(void **state) {
   }
   assert_int_equal(space->starts, space->finishes);
   assert_true(space->visits >= EXTERNS);
+  /* What a minor collection has found again is counted once.  */
+  test_make_table(t->mut, &t->root, 40000);
+  size_t minor = live_size_after(t, GC_COLLECTION_MINOR);
+  size_t major = live_size_after(t, GC_COLLECTION_MAJOR);
+  assert_in_range(minor, major, major + major / 4);
   test_pop(t, &table);
   test_heap_finish(t);
 }

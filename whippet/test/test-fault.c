@@ -4,6 +4,11 @@
    failure handler is called, or all works; nothing crashes.  Each case runs in
    a process of its own.  */
 
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,6 +204,91 @@ static void threads_fail(void **state) {
   inject(GC_PLATFORM_FAULT_THREAD, 1);
 }
 
+/* A thread that could not be created once is created later.  */
+
+static unsigned count_threads(void) {
+  DIR *dir = opendir("/proc/self/task");
+  unsigned count = 0;
+  struct dirent *entry;
+  assert_non_null(dir);
+  while ((entry = readdir(dir)))
+    count += entry->d_name[0] != '.';
+  closedir(dir);
+  return count;
+}
+
+static void threads_are_made_later(void **state) {
+  (void)state;
+  if (!GC_PARALLEL)
+    skip();
+  gc_platform_init();
+  struct test_heap *t = test_heap_make("heap-size=64m,parallelism=3", NULL);
+  grow_lists(t->mut, &t->roots, 100000);
+  unsigned before = count_threads();
+  gc_platform_fault_inject(GC_PLATFORM_FAULT_THREAD, 1);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_int_equal(count_threads(), before);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_int_equal(count_threads(), before + 2);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_true(lists_are_intact(t->root.ref));
+  test_heap_finish(t);
+}
+
+/* The library's calls come here.  */
+static int stacks_are_unknown;
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr) {
+  static int (*real)(pthread_t, pthread_attr_t *);
+  if (stacks_are_unknown)
+    return ENOMEM;
+  if (!real)
+    real = (int (*)(pthread_t, pthread_attr_t *))dlsym(RTLD_NEXT,
+                                                       "pthread_getattr_np");
+  return real(thread, attr);
+}
+
+/* On a thread that cannot tell where its stack ends, and cannot be told either,
+   nothing is attached.  */
+
+static void *attach_with_base(struct gc_stack_addr base, void *data) {
+  struct gc_mutator *mut = gc_init_for_thread(base, data);
+  if (!mut)
+    return NULL;
+  gc_collect(mut, GC_COLLECTION_MAJOR);
+  gc_finish_for_thread(mut);
+  return data;
+}
+
+static void *attach_without_base(void *heap) {
+  return attach_with_base(gc_empty_stack_addr(), heap);
+}
+
+static void *attach_with_own_base(void *heap) {
+  return gc_call_with_stack_addr(attach_with_base, heap);
+}
+
+static void *join(struct gc_mutator *mut, void *thread) {
+  void *result;
+  (void)mut;
+  pthread_join(*(pthread_t *)thread, &result);
+  return result;
+}
+
+static void unknown_stacks_are_refused(void **state) {
+  (void)state;
+  gc_platform_init();
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  pthread_t thread;
+  stacks_are_unknown = 1;
+  pthread_create(&thread, NULL, attach_without_base, t->heap);
+  void *attached = gc_deactivate_for_call(t->mut, join, &thread);
+  assert_int_equal(attached != NULL, !GC_CONSERVATIVE_ROOTS);
+  pthread_create(&thread, NULL, attach_with_own_base, t->heap);
+  assert_non_null(gc_deactivate_for_call(t->mut, join, &thread));
+  stacks_are_unknown = 0;
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_mapping_fails),
@@ -206,6 +296,8 @@ int main(void) {
       cmocka_unit_test(each_protection_fails),
       cmocka_unit_test(all_protections_fail),
       cmocka_unit_test(threads_fail),
+      cmocka_unit_test(threads_are_made_later),
+      cmocka_unit_test(unknown_stacks_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

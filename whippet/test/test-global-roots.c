@@ -7,12 +7,24 @@
 #include "unit.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "../src/gc-platform.h"
+
+/* The library's calls come here.  */
+static int mincore_error;
+int mincore(void *addr, size_t length, unsigned char *residency) {
+  if (mincore_error) {
+    errno = mincore_error;
+    return -1;
+  }
+  return syscall(SYS_mincore, addr, length, residency);
+}
 
 static int initialised = 42;
 static int zero;
@@ -274,6 +286,21 @@ static void test_no_memory_for_table(void **state) {
   gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 0);
 }
 
+/* Where the system does not let us ask what is mapped, nothing is left out.  */
+static void test_mincore_forbidden(void **state) {
+  (void)state;
+  mincore_error = EPERM;
+  for (int prepared = 0; prepared < 2; prepared++) {
+    visit();
+    check_own_data();
+    gc_platform_prepare_global_roots();
+  }
+  mincore_error = ENOMEM;
+  visit();
+  assert_int_equal(times_visited(&initialised), 0);
+  mincore_error = 0;
+}
+
 int main(void) {
   gc_platform_init();
   const struct CMUnitTest tests[] = {
@@ -285,6 +312,7 @@ int main(void) {
       cmocka_unit_test(test_library_with_preparation),
       cmocka_unit_test(test_library_without_preparation),
       cmocka_unit_test(test_no_memory_for_table),
+      cmocka_unit_test(test_mincore_forbidden),
       cmocka_unit_test(test_library_half_unloaded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

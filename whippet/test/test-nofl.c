@@ -710,12 +710,33 @@ static void runs_of_metadata_are_cleared(void **state) {
     }
 }
 
+/* An object without end, whose stores have not all arrived, has no size.  */
+static void incomplete_objects_have_no_size(void **state) {
+  (void)state;
+  enum { LIMIT = 20 };
+  uint8_t bytes[LIMIT];
+  for (size_t size = 1; size <= LIMIT; size++) {
+    memset(bytes, 0, sizeof(bytes));
+    bytes[0] = NOFL_STATE_YOUNG;
+    bytes[size - 1] |= NOFL_END;
+    assert_int_equal(nofl_object_granules_if_complete(bytes, LIMIT), size);
+    assert_int_equal(nofl_object_granules(bytes, LIMIT), size);
+    bytes[size - 1] &= ~NOFL_END;
+    assert_int_equal(nofl_object_granules_if_complete(bytes, LIMIT), 0);
+    if (size < LIMIT) {
+      bytes[size] = NOFL_STATE_YOUNG | NOFL_END;
+      assert_int_equal(nofl_object_granules_if_complete(bytes, LIMIT), 0);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(wide_scans_agree_with_narrow_ones),
       cmocka_unit_test(bitmaps_of_starts_and_ends_agree),
       cmocka_unit_test(bounds_of_holes_agree),
       cmocka_unit_test(runs_of_metadata_are_cleared),
+      cmocka_unit_test(incomplete_objects_have_no_size),
       cmocka_unit_test(compaction_satisfies_what_holes_do_not),
       cmocka_unit_test(compaction_needs_no_free_block),
       cmocka_unit_test(refused_compaction_ends_in_failure),

@@ -277,6 +277,59 @@ static void handlers_are_not_interrupted(void **state) {
   test_heap_finish(t);
 }
 
+/* A thread that blocks a signal without handler is parked: system() blocks SIGCHLD
+   while the command runs.  */
+
+static int thread_blocks_signal, collected;
+
+static void *blocking_attached(struct gc_stack_addr base, void *data) {
+  struct test_heap *t = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, t->heap);
+  sigset_t set, before;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &set, &before);
+  in_foreign_code = 1;
+  __atomic_store_n(&thread_blocks_signal, 1, __ATOMIC_RELEASE);
+  /* Not for ever.  */
+  struct timespec pause = {0, 1000 * 1000};
+  for (int i = 0; i < 10000 && !__atomic_load_n(&collected, __ATOMIC_ACQUIRE);
+       i++)
+    nanosleep(&pause, NULL);
+  int in_time = __atomic_load_n(&collected, __ATOMIC_ACQUIRE);
+  in_foreign_code = 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  gc_finish_for_thread(mut);
+  return in_time ? data : NULL;
+}
+
+static void *blocking_main(void *data) {
+  return gc_call_with_stack_addr(blocking_attached, data);
+}
+
+static void *join_blocking(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  void *result;
+  pthread_join(*(pthread_t *)data, &result);
+  return result;
+}
+
+static void blocked_signals_are_no_handlers(void **state) {
+  (void)state;
+  struct test_heap *t = make_preemptible_heap();
+  if (!GC_CONSERVATIVE_ROOTS) {
+    test_heap_finish(t);
+    return;
+  }
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, blocking_main, t), 0);
+  wait_for(&thread_blocks_signal);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  __atomic_store_n(&collected, 1, __ATOMIC_RELEASE);
+  assert_non_null(gc_deactivate_for_call(t->mut, join_blocking, &thread));
+  test_heap_finish(t);
+}
+
 /* Each pair of what may happen to two mutators at the same time.  */
 
 enum life {
@@ -377,6 +430,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(slow_mutators_are_stopped),
       cmocka_unit_test(handlers_are_not_interrupted),
+      cmocka_unit_test(blocked_signals_are_no_handlers),
       cmocka_unit_test(all_pairs_of_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

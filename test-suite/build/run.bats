@@ -55,6 +55,13 @@ run_it () { "$root/run" --gc="$gc" "$@"; }
   fi
 }
 
+@test "nothing was compiled that newer compilers refuse" {
+  [ -s "$built/logs/libguile.log" ]
+  run grep -E '\[-W(implicit-function-declaration|implicit-int|int-conversion|incompatible-pointer-types)' \
+    "$built/logs/libguile.log"
+  says_not .
+}
+
 @test "arguments, input, output and status pass through" {
   echo '(write (cdr (command-line))) (display (read-line)) (exit 7)' > "$BATS_TEST_TMPDIR/a b.scm"
   sed -i '1i (use-modules (ice-9 rdelim))' "$BATS_TEST_TMPDIR/a b.scm"

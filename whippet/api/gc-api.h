@@ -58,7 +58,8 @@ GC_API_ uintptr_t gc_small_object_nursery_high_address(struct gc_heap *heap);
 
 /* Attach the calling thread, whose stack has its cold end at BASE, as an active
    mutator without roots.  Waits while a collection is running.  Returns NULL,
-   and changes nothing, if there is no memory for the mutator.  */
+   and changes nothing, if there is no memory for the mutator, or if BASE is empty
+   and the system does not tell where the thread's stack is.  */
 GC_API_ struct gc_mutator *gc_init_for_thread(struct gc_stack_addr base,
                                               struct gc_heap *heap);
 

@@ -7,7 +7,8 @@
 #ifndef GC_CONFIG_H
 #define GC_CONFIG_H
 
-/* Enable GC_ASSERT and heap verification.  */
+/* Enable GC_ASSERT and, in each collection, verification of the heap's blocks.
+   GC_MMC_STRESS=verify verifies the references, too.  */
 #ifndef GC_DEBUG
 #define GC_DEBUG 0
 #endif

@@ -25,6 +25,8 @@
 #include "gc-ephemeron-internal.h"
 #include "gc-finalizer-internal.h"
 #include "gc-heap-stats.h"
+#include "gc-inhibit.h"
+#include "gc-limits.h"
 #include "gc-options-internal.h"
 #include "gc-platform.h"
 #include "gc-preempt.h"
@@ -268,6 +270,14 @@ int gc_visit_ephemeron_key(struct gc_edge edge, struct gc_heap *heap) {
   (void)edge;
   (void)heap;
   GC_CRASH();
+}
+
+/* No generations.  */
+void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
+                                struct gc_ref tail) {
+  (void)e;
+  (void)link;
+  (void)tail;
 }
 
 struct gc_pending_ephemerons *gc_heap_pending_ephemerons(struct gc_heap *heap) {
@@ -815,4 +825,19 @@ int gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
 int gc_preemption_signal(struct gc_heap *heap) {
   (void)heap;
   return 0;
+}
+
+void gc_heap_inhibit_collection(struct gc_heap *heap) {
+  (void)heap;
+  GC_disable();
+}
+
+void gc_heap_allow_collection(struct gc_heap *heap) {
+  (void)heap;
+  GC_enable();
+}
+
+/* It has no reserved range.  */
+void gc_heap_respect_limits(struct gc_heap *heap) {
+  (void)heap;
 }

@@ -58,6 +58,11 @@ GC_INTERNAL struct gc_pending_ephemerons *
 gc_heap_pending_ephemerons(struct gc_heap *heap);
 /* Number of collections completed.  Constant during a collection.  */
 GC_INTERNAL unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap);
+/* The link at LINK of E, which is to be TAIL, is about to be stored: the write
+   barrier.  By a mutator's thread.  */
+GC_INTERNAL void gc_ephemeron_chain_barrier(struct gc_ephemeron *e,
+                                            struct gc_edge link,
+                                            struct gc_ref tail);
 /* As in gc-barrier.h, which cannot be included without configuration.  */
 GC_API_ void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
                                    size_t obj_size, struct gc_edge edge,

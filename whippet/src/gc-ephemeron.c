@@ -135,6 +135,9 @@ void gc_ephemeron_mark_dead(struct gc_ephemeron *e) {
 int gc_ephemeron_chain_try_push(struct gc_ephemeron **loc,
                                 struct gc_ephemeron *e,
                                 struct gc_ephemeron **tail) {
+  if (*tail)
+    gc_ephemeron_chain_barrier(e, gc_edge(&e->chain),
+                               gc_ref_from_heap_object(*tail));
   gc_atomic_store_relaxed(&e->chain, *tail);
   return gc_atomic_cmpxchg_strong(loc, tail, e);
 }

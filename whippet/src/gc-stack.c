@@ -145,6 +145,11 @@ NO_SANITIZE void gc_stack_capture(struct gc_stack *stack) {
   stack->signal_low = stack->signal_high = 0;
 }
 
+NO_SANITIZE void gc_stack_keep_frame(struct gc_stack *stack, uintptr_t cold) {
+  copy_frame(stack, stack->hot, cold);
+  stack->hot = cold;
+}
+
 void gc_stack_visit(struct gc_stack *stack,
                     void (*visit)(uintptr_t low, uintptr_t high,
                                   struct gc_heap *heap, void *data),

@@ -41,6 +41,11 @@ GC_INTERNAL int gc_stack_init(struct gc_stack *stack,
    long as the caller does not return.  */
 GC_INTERNAL void gc_stack_capture(struct gc_stack *stack) GC_NEVER_INLINE;
 
+/* The same for a caller that does return: what it has saved in its frame, the end
+   of which is COLD, goes to the registers.  After gc_stack_capture, in the same
+   function, which is small and not inlined.  */
+GC_INTERNAL void gc_stack_keep_frame(struct gc_stack *stack, uintptr_t cold);
+
 /* Capture from a signal handler: all registers of the interrupted code, and its
    stack with the red zone.  UCONTEXT is the third argument of the handler.
    1; or 0, nothing captured, if the interrupted code did not run on the stack

@@ -453,7 +453,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
   enum gc_collection_kind kind = heap_determine_kind(heap, requested, request);
   if (kind != GC_COLLECTION_MINOR)
     heap_finish_sweeping(heap);
-  if (GC_UNLIKELY(heap->stress.verify))
+  if (GC_DEBUG || GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   heap_close_nursery(heap, kind);
   space->evacuation_credit = heap_evacuation_credit(heap);
@@ -484,7 +484,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
   size_t expected = request_expected_bytes(request);
   heap_apply_sizing_policy(heap, expected);
   space->collecting = 0;
-  if (GC_UNLIKELY(heap->stress.verify))
+  if (GC_DEBUG || GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);
   /* Rather than let the request fail, do not pass over small holes.  */
   uint16_t min_hole = space->min_hole_granules;

@@ -325,10 +325,14 @@ uintptr_t gc_small_object_nursery_high_address(struct gc_heap *heap) {
   GC_CRASH();
 }
 
+/* The caller's registers may be in this frame, which is gone while the mutator is
+   inactive.  */
 void GC_NEVER_INLINE gc_deactivate(struct gc_mutator *mut) {
   GC_ASSERT(mut->status == MUTATOR_RUNNING);
   mutator_enter_library(mut);
   MUTATOR_CAPTURE_STACK(mut);
+  if (GC_CONSERVATIVE_ROOTS)
+    gc_stack_keep_frame(&mut->stack, (uintptr_t)__builtin_dwarf_cfa());
   mutator_set_not_running(mut, MUTATOR_INACTIVE);
   mutator_leave_library(mut);
 }
@@ -833,6 +837,18 @@ struct gc_pending_ephemerons *gc_heap_pending_ephemerons(struct gc_heap *heap) {
 
 unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
+}
+
+/* Before the store: if the thread is stopped in between, what it stores is old
+   when it goes on.  */
+void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
+                                struct gc_ref tail) {
+  struct gc_mutator *mut = current_mutator;
+  if (!GC_GENERATIONAL || !mut)
+    return;
+  mutator_enter_library(mut);
+  mutator_write_barrier(mut, gc_ref_from_heap_object(e), link, tail);
+  mutator_leave_library(mut);
 }
 
 /* The collector's own objects, whose references are not all strong.  Where other

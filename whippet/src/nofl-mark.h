@@ -139,6 +139,12 @@ static uintptr_t nofl_move_claimed(struct nofl_space *space, uintptr_t addr,
   return copy;
 }
 
+/* EDGE now references the copy at ADDR.  Release: whoever finds the copy by this
+   edge, which may be visited more than once, finds its metadata.  */
+static inline void nofl_redirect_edge(struct gc_edge edge, uintptr_t addr) {
+  gc_atomic_store((uintptr_t *)gc_edge_address(edge), addr);
+}
+
 /* Visit EDGE, which references ADDR in the space, in a collection that
    evacuates.  Marks or moves the object and redirects the edge.  Returns the
    object's address if this call was the first to reach it, else 0.  */
@@ -158,7 +164,7 @@ static inline uintptr_t nofl_evacuate_edge(struct nofl_space *space,
       continue;
     }
     if (state == NOFL_STATE_FORWARDED) {
-      gc_edge_update(edge, gc_ref(nofl_forwarding_address(addr)));
+      nofl_redirect_edge(edge, nofl_forwarding_address(addr));
       return 0;
     }
     GC_ASSERT(nofl_state_is_candidate(space, state));
@@ -170,7 +176,7 @@ static inline uintptr_t nofl_evacuate_edge(struct nofl_space *space,
   }
   uintptr_t copy = nofl_move_claimed(space, addr, byte, target, moved_granules);
   if (copy != addr)
-    gc_edge_update(edge, gc_ref(copy));
+    nofl_redirect_edge(edge, copy);
   return copy;
 }
 
@@ -186,7 +192,7 @@ static inline int nofl_edge_is_live(struct nofl_space *space,
   if (state == space->current_mark)
     return 1;
   if (state == NOFL_STATE_FORWARDED) {
-    gc_edge_update(edge, gc_ref(nofl_forwarding_address(addr)));
+    nofl_redirect_edge(edge, nofl_forwarding_address(addr));
     return 1;
   }
   return 0;

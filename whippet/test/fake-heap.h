@@ -186,6 +186,14 @@ unsigned gc_heap_ephemeron_trace_epoch(struct gc_heap *heap) {
   return heap->epoch;
 }
 
+/* Here ephemerons are pushed while they are young.  */
+void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
+                                struct gc_ref tail) {
+  (void)link;
+  (void)tail;
+  fake_crash_unless(e != NULL);
+}
+
 static void fake_maybe_yield(struct gc_heap *heap, uint64_t *rng) {
   if (heap->yield_every && fake_random(rng) % heap->yield_every == 0)
     sched_yield();

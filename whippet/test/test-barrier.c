@@ -204,6 +204,33 @@ static void large_and_foreign_holders(void **state) {
   test_heap_finish(t);
 }
 
+/* The link of an old ephemeron to a young one is remembered.  */
+static void old_ephemerons_are_pushed_on_young_ones(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=8m", "verify,poison");
+  struct test_handle key = {NULL, NULL}, old = {NULL, NULL};
+  struct test_handle chain = {NULL, NULL};
+  test_push(t, &key);
+  test_push(t, &old);
+  test_push(t, &chain);
+  key.ref = test_make_box(t->mut, 1);
+  old.ref = test_make_ephemeron(t->mut, &key, &key);
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  struct gc_ephemeron **loc = (struct gc_ephemeron **)&chain.ref;
+  gc_ephemeron_chain_push(loc, test_make_ephemeron(t->mut, &key, &key));
+  gc_ephemeron_chain_push(loc, old.ref);
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  test_make_garbage(t->mut, 1 << 20);
+  struct gc_ephemeron *young = gc_ephemeron_chain_next(old.ref);
+  assert_non_null(young);
+  assert_ptr_equal(gc_ref_value(gc_ephemeron_key(young)), key.ref);
+  assert_null(gc_ephemeron_chain_next(young));
+  test_pop(t, &chain);
+  test_pop(t, &old);
+  test_pop(t, &key);
+  test_heap_finish(t);
+}
+
 /* Stores into a field outside of the heap take up no memory each.  */
 static void foreign_fields_are_remembered_once(void **state) {
   (void)state;
@@ -226,6 +253,7 @@ int main(void) {
       cmocka_unit_test(collections_empty_the_remembered_set),
       cmocka_unit_test(concurrent_stores_are_remembered),
       cmocka_unit_test(large_and_foreign_holders),
+      cmocka_unit_test(old_ephemerons_are_pushed_on_young_ones),
       cmocka_unit_test(foreign_fields_are_remembered_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,48 @@ static void test_callee_saved(void **state) {
   assert_true(stack.nregisters <= GC_STACK_MAX_REGISTERS);
 }
 
+/* Save the caller's registers in this frame, use them, capture, and return.  */
+static void __attribute__((noinline)) capture_and_return(struct gc_stack *s) {
+#if defined(__x86_64__)
+  __asm__ __volatile__("xorl %%ebx, %%ebx\n\t"
+                       "xorl %%r12d, %%r12d\n\t"
+                       "xorl %%r13d, %%r13d\n\t"
+                       "xorl %%r14d, %%r14d\n\t"
+                       "xorl %%r15d, %%r15d"
+                       :
+                       :
+                       : "rbx", "r12", "r13", "r14", "r15");
+#elif defined(__aarch64__)
+  __asm__ __volatile__("mov x19, xzr\n\tmov x20, xzr\n\t"
+                       "mov x21, xzr\n\tmov x22, xzr\n\t"
+                       "mov x23, xzr\n\tmov x24, xzr\n\t"
+                       "mov x25, xzr\n\tmov x26, xzr\n\t"
+                       "mov x27, xzr\n\tmov x28, xzr"
+                       :
+                       :
+                       : "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26",
+                         "x27", "x28");
+#endif
+  gc_stack_capture(s);
+  gc_stack_keep_frame(s, (uintptr_t)__builtin_dwarf_cfa());
+}
+
+static void __attribute__((noinline)) overwrite_stack(void) {
+  volatile uintptr_t words[512];
+  for (size_t i = 0; i < 512; i++)
+    words[i] = 0;
+}
+
+static void test_capturing_function_returns(void **state) {
+  (void)state;
+  gc_stack_init(&stack, gc_empty_stack_addr());
+  call_with_secrets(capture_and_return, &stack);
+  overwrite_stack();
+  for (size_t i = 0; i < CALLEE_SAVED_SECRETS; i++)
+    assert_true(count_secret(&stack, i) > 0);
+  assert_true(stack.nregisters <= GC_STACK_MAX_REGISTERS);
+}
+
 /* ---- Secrets on the stack ---- */
 
 static void test_frames(void **state) {
@@ -413,6 +455,7 @@ static void test_interrupted_on_signal_stack(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_callee_saved),
+      cmocka_unit_test(test_capturing_function_returns),
       cmocka_unit_test(test_frames),
       cmocka_unit_test(test_call_with_stack_addr),
       cmocka_unit_test(test_colder),

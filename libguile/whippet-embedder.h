@@ -72,6 +72,9 @@
 /* The heap verifier: whippet-verify.h.  */
 #define GC_EMBEDDER_CHECKS_REFERENTS 1
 
+/* Records and what is tagged like them have two counts in the upper half.  */
+_Static_assert (sizeof (scm_t_bits) == 8, "Guile's objects need 64-bit words");
+
 #include "whippet/api/gc-config.h"
 #if GC_GENERATIONAL
 #error "Guile has no write barrier: choose a collector that is not generational"

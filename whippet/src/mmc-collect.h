@@ -533,6 +533,8 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
                                          struct mmc_request *request) {
   if (mut)
     MUTATOR_EVENT(mut, mutator_cause_gc);
+  if (mut && heap->preemption.signal_number)
+    mutator_note_blocked_signals(mut);
   heap_prepare_to_stop(heap, requested, request);
   heap->pause_start = gc_platform_monotonic_nanoseconds();
   HEAP_EVENT(heap, requesting_stop);

@@ -156,14 +156,22 @@ static void heap_update_rates(struct gc_heap *heap, uint64_t now,
     sizing->trace_rate = (sizing->trace_rate + (double)traced / trace_nsec) / 2;
 }
 
+/* Each mutator holds on to a block or two until the next collection, however little
+   it allocates.  Without room for that, many that allocate now and then would
+   cause collections all the time.  For a few there is room anyway.  */
+static size_t heap_room_for_mutators(struct gc_heap *heap) {
+  size_t count = heap->mutator_count;
+  return count > 4 ? (count - 4) * 2 * NOFL_BLOCK_SIZE : 0;
+}
+
 static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
-  double target;
+  size_t target = heap_room_for_mutators(heap);
   switch (heap->sizing.policy) {
   case GC_HEAP_SIZE_GROWABLE:
-    target = heap_growable_target(heap, live);
-    return target > heap->heap_size ? (size_t)target : heap->heap_size;
+    target += heap_growable_target(heap, live);
+    return target > heap->heap_size ? target : heap->heap_size;
   case GC_HEAP_SIZE_ADAPTIVE:
-    return heap_adaptive_target(heap, live);
+    return target + (size_t)heap_adaptive_target(heap, live);
   case GC_HEAP_SIZE_FIXED:
   default:
     return heap->heap_size;

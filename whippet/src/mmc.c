@@ -340,6 +340,8 @@ void GC_NEVER_INLINE gc_deactivate(struct gc_mutator *mut) {
 void gc_reactivate(struct gc_mutator *mut) {
   GC_ASSERT(mut->status == MUTATOR_INACTIVE);
   mutator_enter_library(mut);
+  if (mut->heap->preemption.signal_number)
+    mutator_note_blocked_signals(mut);
   mutator_set_running(mut, MUTATOR_INACTIVE);
   mutator_leave_library(mut);
 }

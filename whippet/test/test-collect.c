@@ -378,6 +378,29 @@ static void adaptive_size_follows_the_rule(void **state) {
   test_heap_finish(t);
 }
 
+/* Mutators hold on to blocks: there is room for them, and that once only.  */
+static void many_mutators_have_room(void **state) {
+  (void)state;
+  enum { MUTATORS = 300 };
+  const char *policies[] = {"adaptive", "growable"};
+  for (int i = 0; i < 2; i++) {
+    char options[64];
+    snprintf(options, sizeof(options), "heap-size-policy=%s,heap-size=4m",
+             policies[i]);
+    struct test_heap *t = test_heap_make(options, NULL);
+    size_t live = 64 << 20;
+    size_t before = heap_policy_size(t->heap, live);
+    t->heap->mutator_count += MUTATORS;
+    size_t after = heap_policy_size(t->heap, live);
+    assert_in_range(after - before, MUTATORS * NOFL_BLOCK_SIZE,
+                    2 * MUTATORS * NOFL_BLOCK_SIZE);
+    heap_set_size(t->heap, after);
+    assert_int_equal(heap_policy_size(t->heap, live), after);
+    t->heap->mutator_count -= MUTATORS;
+    test_heap_finish(t);
+  }
+}
+
 /* A program whose data has become sparse and that asks for a collection gets
    memory back: one request and a few ticks.  (With generations it may get a
    minor collection.)  */
@@ -581,6 +604,7 @@ int main(void) {
       cmocka_unit_test(foreign_ephemeron_key),
       cmocka_unit_test(large_objects),
       cmocka_unit_test(adaptive_size_follows_the_rule),
+      cmocka_unit_test(many_mutators_have_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,8 +108,8 @@ What and why.'
   configured "$BATS_TEST_TMPDIR/b" whippet stack-conservative-parallel-mmc
   # Kill it and its children at ten different points of its progress, told by the
   # number of files that there are.
-  for files in 1 200 600 1000 1400 1800 2000 2018 2020 2021; do
-    rm -rf "$BATS_TEST_TMPDIR/b/src" "$BATS_TEST_TMPDIR/b/state"
+  for files in 1 200 600 1000 1400 1800 2018 2021 2080 2160; do
+    rm -rf "$BATS_TEST_TMPDIR/b/src" "$BATS_TEST_TMPDIR/b/stock" "$BATS_TEST_TMPDIR/b/state"
     setsid env GUILE_WHIPPET_OFFLINE=yes "$p/build-aux/build" "$BATS_TEST_TMPDIR/b" tree \
       > /dev/null 2>&1 3>&- & pid=$!
     while kill -0 "$pid" 2>/dev/null \
@@ -119,6 +119,7 @@ What and why.'
     run tree
     [ "$status" = 0 ]
     diff -r "$BATS_TEST_TMPDIR/whole/src" "$BATS_TEST_TMPDIR/b/src"
+    diff -r "$BATS_TEST_TMPDIR/whole/stock" "$BATS_TEST_TMPDIR/b/stock"
   done
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* Edges: the location of a reference, in a heap object or in a root.  Loads
-   and stores are plain; the collector uses them with the world stopped, or on
-   memory that only one thread touches.  */
+   and stores are plain, for use with the world stopped, or on memory that only one
+   thread touches.  An edge to an object that has moved is redirected by an atomic
+   store, since several workers may visit it.  */
 #ifndef GC_EDGE_H
 #define GC_EDGE_H
 

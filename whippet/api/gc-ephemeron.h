@@ -49,7 +49,8 @@ GC_API_ struct gc_ref gc_ephemeron_swap_value(struct gc_mutator *mut,
 GC_API_ struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc);
 
 /* Prepend EPHEMERON, which is in no chain, to the chain at LOC.  If LOC is in
-   a heap object, its write barrier is the caller's business.  */
+   a heap object, its write barrier is the caller's business.  By a mutator's
+   thread.  */
 GC_API_ void gc_ephemeron_chain_push(struct gc_ephemeron **loc,
                                      struct gc_ephemeron *ephemeron);
 

@@ -25,8 +25,11 @@
 
    Runs in a signal handler on the interrupted thread: only async-signal-safe
    functions, no allocation, no lock.  Zero is always a safe answer.  It is not
-   asked while the handler of some other signal runs on the thread, unless that
-   was installed with SA_NODEFER and blocks no signal.  */
+   asked while the handler of some other signal runs on the thread, as far as that
+   can be told: not if the handler was installed with SA_NODEFER and blocks no
+   signal, if the signal's handler has been removed meanwhile, as by SA_RESETHAND, or
+   if the thread has unblocked the signal since it was last attached, reactivated,
+   collecting or stopped at a safepoint.  */
 typedef int (*gc_may_park_predicate)(uintptr_t pc, void *ucontext, void *data);
 
 /* Enable the two-step stop for HEAP.

@@ -145,9 +145,14 @@ NO_SANITIZE void gc_stack_capture(struct gc_stack *stack) {
   stack->signal_low = stack->signal_high = 0;
 }
 
-NO_SANITIZE void gc_stack_keep_frame(struct gc_stack *stack, uintptr_t cold) {
-  copy_frame(stack, stack->hot, cold);
-  stack->hot = cold;
+/* Where the frame ends, compilers do not tell reliably.  */
+NO_SANITIZE void gc_stack_keep_frame(struct gc_stack *stack) {
+  uintptr_t low = stack->hot;
+  uintptr_t high = low + MAX_FRAME_WORDS * sizeof(uintptr_t);
+  if (high > stack->cold)
+    high = stack->cold;
+  if (low < high)
+    copy_frame(stack, low, high);
 }
 
 void gc_stack_visit(struct gc_stack *stack,

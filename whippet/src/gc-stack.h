@@ -41,10 +41,10 @@ GC_INTERNAL int gc_stack_init(struct gc_stack *stack,
    long as the caller does not return.  */
 GC_INTERNAL void gc_stack_capture(struct gc_stack *stack) GC_NEVER_INLINE;
 
-/* The same for a caller that does return: what it has saved in its frame, the end
-   of which is COLD, goes to the registers.  After gc_stack_capture, in the same
-   function, which is small and not inlined.  */
-GC_INTERNAL void gc_stack_keep_frame(struct gc_stack *stack, uintptr_t cold);
+/* For a caller that does return: what it has saved in its frame goes to the
+   registers.  After gc_stack_capture, in the same function, which is small and not
+   inlined.  */
+GC_INTERNAL void gc_stack_keep_frame(struct gc_stack *stack);
 
 /* Capture from a signal handler: all registers of the interrupted code, and its
    stack with the red zone.  UCONTEXT is the third argument of the handler.

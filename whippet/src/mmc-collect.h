@@ -282,8 +282,9 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   return candidates;
 }
 
-/* Add up what the workers did; returns bytes traced.  */
-static size_t heap_finish_workers(struct gc_heap *heap) {
+/* Add up what the workers did; returns bytes traced.  OLD_LIVE: bytes that were
+   live before a minor collection.  */
+static size_t heap_finish_workers(struct gc_heap *heap, size_t old_live) {
   struct gc_tracer *tracer = &heap->tracer;
   struct gc_heap_statistics *stats = &heap->statistics;
   size_t bytes = 0;
@@ -295,6 +296,8 @@ static size_t heap_finish_workers(struct gc_heap *heap) {
     stats->objects_evacuated += worker->objects_moved;
     stats->bytes_evacuated += worker->granules_moved << NOFL_GRANULE_SIZE_LOG_2;
   }
+  if (GC_UNLIKELY(tracer->recounted))
+    bytes = bytes > old_live ? bytes - old_live : 0;
   stats->bytes_traced += bytes;
   tracer_set_evacuating(tracer, 0);
   tracer_trim(tracer);
@@ -391,9 +394,7 @@ static void heap_collect_cycle(struct gc_heap *heap,
   size_t candidates = heap_trace_all(heap, kind, max_survivors);
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
-  size_t traced = heap_finish_workers(heap);
-  if (GC_UNLIKELY(heap->tracer.recounted))
-    traced = traced > old_live ? traced - old_live : 0;
+  size_t traced = heap_finish_workers(heap, old_live);
   heap->statistics.trace_nsec += trace_nsec;
   if (GC_UNLIKELY(heap->stress.verify)) {
     heap_verify_marks(heap);

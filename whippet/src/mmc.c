@@ -332,7 +332,7 @@ void GC_NEVER_INLINE gc_deactivate(struct gc_mutator *mut) {
   mutator_enter_library(mut);
   MUTATOR_CAPTURE_STACK(mut);
   if (GC_CONSERVATIVE_ROOTS)
-    gc_stack_keep_frame(&mut->stack, (uintptr_t)__builtin_dwarf_cfa());
+    gc_stack_keep_frame(&mut->stack);
   mutator_set_not_running(mut, MUTATOR_INACTIVE);
   mutator_leave_library(mut);
 }

@@ -40,10 +40,11 @@ compile_all() {
   return $status
 }
 
-for compiler in ${CC:-gcc} gcc clang; do
-  command -v $compiler >/dev/null || continue
-  case " $seen " in *" $compiler "*) continue ;; esac
-  seen="$seen $compiler"
+for compiler in "${CC:-gcc}" gcc clang; do
+  # It may have options, or be run by another program.
+  command -v "${compiler%% *}" >/dev/null || continue
+  case ":$seen:" in *":$compiler:"*) continue ;; esac
+  seen="$seen:$compiler"
   for standard in gnu11 gnu17; do
     for config in \
       'mmc-attrs.h -DGC_PRECISE_ROOTS=1' \

@@ -177,7 +177,7 @@ static void __attribute__((noinline)) capture_and_return(struct gc_stack *s) {
                          "x27", "x28");
 #endif
   gc_stack_capture(s);
-  gc_stack_keep_frame(s, (uintptr_t)__builtin_dwarf_cfa());
+  gc_stack_keep_frame(s);
 }
 
 static void __attribute__((noinline)) overwrite_stack(void) {

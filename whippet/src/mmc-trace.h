@@ -283,10 +283,8 @@ static inline int trace_mark_plain(struct trace_worker *worker, uintptr_t addr,
   uint8_t current = worker->current_mark;
   if ((byte & NOFL_STATE_MASK) == current)
     return 0;
-  /* The verifier says more about it.  */
   GC_ASSERT(
-      nofl_state_is_candidate(&worker->heap->space, byte & NOFL_STATE_MASK) ||
-      worker->heap->stress.verify);
+      nofl_state_is_candidate(&worker->heap->space, byte & NOFL_STATE_MASK));
   /* Relaxed, as in trace_mark_nofl: every worker stores the same, the object
      does not change, and the end of the trace orders all for the sweepers.  */
   gc_atomic_store_relaxed(loc, (uint8_t)((byte & ~NOFL_STATE_MASK) | current));

@@ -27,7 +27,9 @@ struct gc_event_listener {
   void (*waiting_for_stop)(void *data);
   void (*mutators_stopped)(void *data);
 
-  /* KIND is never ANY; ALLOCATION_COUNTER is in bytes since heap creation.  */
+  /* Once per collection.  KIND is never ANY; ALLOCATION_COUNTER is in bytes
+     since heap creation.  A collection announced as MAJOR may find the heap so
+     sparse that it compacts it before mutators are restarted.  */
   void (*prepare_gc)(void *data, enum gc_collection_kind kind,
                      uint64_t allocation_counter);
   void (*roots_traced)(void *data);

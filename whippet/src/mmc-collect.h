@@ -254,9 +254,19 @@ static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   }
 }
 
+/* An event of the trace, of which one collection reports one: see
+   heap_collect_stopped.  */
+#define CYCLE_EVENT(heap, cycle, event) \
+  do {                                  \
+    if ((cycle) == CYCLE_REPORTED)      \
+      HEAP_EVENT(heap, event);          \
+  } while (0)
+
+enum cycle { CYCLE_REPORTED, CYCLE_UNREPORTED };
+
 /* Returns the number of blocks chosen to be evacuated.  */
 static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
-                             size_t max_survivors) {
+                             size_t max_survivors, enum cycle cycle) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t candidates = 0;
   heap_lone_worker(heap);
@@ -267,18 +277,18 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
     heap->tracer.wake_first = heap->root_range_bytes / MMC_ROOT_BYTES_TO_WAKE;
   }
   heap_add_roots(heap, kind);
-  HEAP_EVENT(heap, roots_traced);
+  CYCLE_EVENT(heap, cycle, roots_traced);
   heap_trace(heap);
-  HEAP_EVENT(heap, heap_traced);
+  CYCLE_EVENT(heap, cycle, heap_traced);
   heap_trace_ephemerons(heap);
   /* An embedder may want no ephemeron to find a key that a finalizer has
      resurrected.  */
   if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
     heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
-  HEAP_EVENT(heap, ephemerons_traced);
+  CYCLE_EVENT(heap, cycle, ephemerons_traced);
   heap_trace_finalizers(heap, is_minor);
   heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
-  HEAP_EVENT(heap, finalizers_traced);
+  CYCLE_EVENT(heap, cycle, finalizers_traced);
   return candidates;
 }
 
@@ -315,17 +325,28 @@ static void heap_end_statistics(struct gc_heap *heap) {
   gc_atomic_store(&heap->statistics_sequence, heap->statistics_sequence + 1);
 }
 
-static void heap_record_collection(struct gc_heap *heap,
-                                   enum gc_collection_kind kind) {
+static uint64_t *heap_collections_of_kind(struct gc_heap *heap,
+                                          enum gc_collection_kind kind) {
   struct gc_heap_statistics *stats = &heap->statistics;
-  if (kind == GC_COLLECTION_MINOR)
-    stats->collections_minor++;
-  else if (kind == GC_COLLECTION_COMPACTING)
-    stats->collections_compacting++;
-  else
-    stats->collections_major++;
+  return kind == GC_COLLECTION_MINOR        ? &stats->collections_minor
+         : kind == GC_COLLECTION_COMPACTING ? &stats->collections_compacting
+                                            : &stats->collections_major;
+}
+
+static void heap_record_start(struct gc_heap *heap,
+                              enum gc_collection_kind kind) {
+  ++*heap_collections_of_kind(heap, kind);
   for (int k = 0; k <= (int)kind; k++)
     heap->started[k]++;
+  HEAP_EVENT(heap, prepare_gc, kind, heap_allocation_counter(heap));
+  HEAP_EVENT(heap, live_data_size, heap->live_bytes);
+}
+
+/* A major collection goes on as a compacting one.  */
+static void heap_record_change_to_compacting(struct gc_heap *heap) {
+  --*heap_collections_of_kind(heap, GC_COLLECTION_MAJOR);
+  ++*heap_collections_of_kind(heap, GC_COLLECTION_COMPACTING);
+  heap->started[GC_COLLECTION_COMPACTING]++;
 }
 
 static void heap_record_end(struct gc_heap *heap, uint64_t pause_nsec) {
@@ -371,15 +392,11 @@ static size_t heap_expected_to_trace(struct gc_heap *heap, int is_minor) {
    all blocks are swept.  MAX_SURVIVORS: fuller blocks are not evacuated.  */
 static void heap_collect_cycle(struct gc_heap *heap,
                                enum gc_collection_kind kind,
-                               size_t max_survivors) {
+                               size_t max_survivors, enum cycle cycle) {
   int is_minor = kind == GC_COLLECTION_MINOR;
   size_t old_live = is_minor ? heap->live_bytes : 0;
   heap->last_kind = kind;
   heap->collected_before = 1;
-  heap_record_collection(heap, kind);
-  HEAP_EVENT(heap, prepare_gc, kind, heap_allocation_counter(heap));
-  HEAP_EVENT(heap, live_data_size, heap->live_bytes);
-
   nofl_space_start_gc(&heap->space, kind);
   large_space_start_gc(&heap->large, is_minor);
   gc_extern_space_start_gc(heap->extern_space, is_minor);
@@ -391,7 +408,7 @@ static void heap_collect_cycle(struct gc_heap *heap,
   if (GC_UNLIKELY(heap->stress.verify))
     heap_begin_walk(heap);
   uint64_t start = gc_platform_monotonic_nanoseconds();
-  size_t candidates = heap_trace_all(heap, kind, max_survivors);
+  size_t candidates = heap_trace_all(heap, kind, max_survivors, cycle);
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
   size_t traced = heap_finish_workers(heap, old_live);
@@ -444,7 +461,8 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
    has been found, and the number of survivors in each block is exact.  Else it
    goes by the figures of the last sweep, and leaves blocks alone that have been
    filled since.  A major collection that the program
-   asked for also compacts, if that gives back memory.  */
+   asked for also compacts, if that gives back memory.  Either way that is one
+   collection, to whoever counts them or follows the events of one.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
                                  struct mmc_request *request) {
@@ -458,6 +476,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
     heap_verify_blocks(heap);
   heap_close_nursery(heap, kind);
   space->evacuation_credit = heap_evacuation_credit(heap);
+  heap_record_start(heap, kind);
   if (kind == GC_COLLECTION_COMPACTING) {
     size_t max = requested == GC_COLLECTION_COMPACTING ? MMC_DENSE_GRANULES
                                                        : MMC_SPARSE_GRANULES;
@@ -466,15 +485,17 @@ static void heap_collect_stopped(struct gc_heap *heap,
     int asked_for = !request && !heap->stress.compact;
     if (requested == GC_COLLECTION_COMPACTING || asked_for ||
         nofl_space_lacks_targets(space, max)) {
-      heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0);
+      heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0, CYCLE_UNREPORTED);
       heap_finish_sweeping(heap);
     }
-    heap_collect_cycle(heap, kind, max);
+    heap_collect_cycle(heap, kind, max, CYCLE_REPORTED);
   } else {
-    heap_collect_cycle(heap, kind, 0);
+    heap_collect_cycle(heap, kind, 0, CYCLE_REPORTED);
     if (!request && kind == GC_COLLECTION_MAJOR && heap_is_sparse(heap)) {
+      heap_record_change_to_compacting(heap);
       heap_finish_sweeping(heap);
-      heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES);
+      heap_collect_cycle(heap, GC_COLLECTION_COMPACTING, MMC_SPARSE_GRANULES,
+                         CYCLE_UNREPORTED);
       if (!heap->compaction_was_useful)
         heap->next_sparse = heap->compaction_clock + heap->compaction_interval;
     }

@@ -443,6 +443,96 @@ static void sparse_heap_gives_memory_back(void **state) {
   test_heap_finish(t);
 }
 
+/* A pause is one collection to those who count them, also if it marks twice: a
+   compaction that was asked for, or a collection that finds the heap sparse.  */
+
+static char trace_events[64];
+
+static void note_event(char event) {
+  size_t n = strlen(trace_events);
+  assert_true(n + 1 < sizeof trace_events);
+  trace_events[n] = event;
+}
+static void note_prepare(void *data, enum gc_collection_kind kind,
+                         uint64_t counter) {
+  (void)data;
+  (void)counter;
+  note_event((char)('0' + kind));
+}
+static void note_live_data(void *data, size_t size) {
+  (void)size;
+  /* That of the collection before.  */
+  assert_int_equal(size, ((struct gc_heap *)data)->live_bytes);
+  note_event('l');
+}
+static void note_roots(void *data) {
+  (void)data;
+  note_event('r');
+}
+static void note_heap(void *data) {
+  (void)data;
+  note_event('h');
+}
+static void note_ephemerons(void *data) {
+  (void)data;
+  note_event('e');
+}
+static void note_finalizers(void *data) {
+  (void)data;
+  note_event('f');
+}
+
+static void check_one_collection(struct test_heap *t,
+                                 enum gc_collection_kind kind,
+                                 const char *events) {
+  struct gc_heap *heap = t->heap;
+  struct gc_heap_statistics before, after;
+  gc_heap_statistics(heap, &before);
+  uint32_t epoch = heap->epoch;
+  memset(trace_events, 0, sizeof trace_events);
+  gc_collect(t->mut, kind);
+  gc_heap_statistics(heap, &after);
+  assert_string_equal(trace_events, events);
+  assert_int_equal(heap->epoch, epoch + 2);
+  assert_int_equal(after.collections_major, before.collections_major);
+  assert_int_equal(after.collections_minor, before.collections_minor);
+  assert_int_equal(after.collections_compacting,
+                   before.collections_compacting + 1);
+}
+
+static void one_pause_is_one_collection(void **state) {
+  (void)state;
+  if (!TEST_MOVES)
+    skip();
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=growable,heap-size=32m,parallelism=1", NULL);
+  t->root.ref = test_make_node(t->mut, 200000, 0);
+  for (uint32_t i = 0; i < 200000; i++) {
+    struct test_node *kid = test_make_node(t->mut, 10, 0);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  struct gc_event_listener listener = GC_NULL_EVENT_LISTENER;
+  listener.prepare_gc = note_prepare;
+  listener.live_data_size = note_live_data;
+  listener.roots_traced = note_roots;
+  listener.heap_traced = note_heap;
+  listener.ephemerons_traced = note_ephemerons;
+  listener.finalizers_traced = note_finalizers;
+  t->heap->listener = listener;
+  t->heap->listener_data = t->heap;
+  check_one_collection(t, GC_COLLECTION_COMPACTING, "3lrhef");
+  if (!GC_GENERATIONAL) {
+    struct test_node *root = t->root.ref;
+    for (uint32_t i = 0; i < 200000; i++)
+      if (i % 10)
+        root->edges[i] = NULL;
+    root = NULL;
+    check_one_collection(t, GC_COLLECTION_MAJOR, "2lrhef");
+  }
+  t->heap->listener = GC_NULL_EVENT_LISTENER;
+  test_heap_finish(t);
+}
+
 /* A kick that comes when a tick has looked at everything, as this one from
    its end, is not lost.  */
 
@@ -592,6 +682,7 @@ int main(void) {
       cmocka_unit_test(workers_share_sweeping),
       cmocka_unit_test(workers_are_woken_for_all_kinds),
       cmocka_unit_test(sparse_heap_gives_memory_back),
+      cmocka_unit_test(one_pause_is_one_collection),
       cmocka_unit_test(kicks_during_ticks_are_not_lost),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),

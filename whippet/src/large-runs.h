@@ -417,6 +417,13 @@ static inline void large_discard_older(struct large_space *space,
   }
 }
 
+/* A slice of freed memory goes back to the OS now.  Any thread.  */
+static inline void large_space_return_slice(struct large_space *space) {
+  pthread_mutex_lock(&space->lock);
+  large_discard_slice(space, 0);
+  pthread_mutex_unlock(&space->lock);
+}
+
 /* To be called about once a second, by any one thread: freed memory that was
    not used again for two calls goes back to the OS.  */
 static inline void large_space_age(struct large_space *space) {

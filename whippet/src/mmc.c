@@ -21,6 +21,7 @@
 #include "mmc-collect.h"
 #include "mmc-fork.h"
 #include "mmc-heap.h"
+#include "mmc-residency.h"
 #include "mmc-stop.h"
 #include "mmc-stress.h"
 #include "mmc-ticker.h"
@@ -444,6 +445,8 @@ static void *heap_try_allocate_large(struct gc_heap *heap,
     return NULL;
   }
   gc_atomic_fetch_add_relaxed(&heap->large_allocated, (uint64_t)charge);
+  if (!request->large_dirty)
+    heap_note_fresh_large(heap, charge);
   return ret;
 }
 
@@ -619,6 +622,7 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
     if (!mutator_satisfy(mut, &request))
       return NULL;
   }
+  mutator_check_residency(mut);
   uintptr_t addr = a->alloc;
   a->alloc = addr + size;
   gc_update_alloc_table(gc_ref(addr), size, kind);
@@ -653,6 +657,7 @@ static void *mutator_allocate_large(struct gc_mutator *mut, size_t bytes,
     return NULL;
   /* Here, because the request may have been satisfied in a pause.  There is no
      safepoint before the object is prepared.  */
+  mutator_check_residency(mut);
   struct large_space *large = &mut->heap->large;
   large_space_prepare(large, request.large_object, bytes, request.large_dirty,
                       clear);

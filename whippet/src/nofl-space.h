@@ -95,6 +95,10 @@ struct nofl_space {
 
   struct gc_reservation *reservation;
 
+  /* Taken for small and large objects without being resident, since that was
+     last looked at: mmc-residency.h.  A relaxed atomic.  */
+  size_t fresh_bytes;
+
   /* Statistics since the last collection; relaxed atomics, added to when an
      allocator leaves a block.  Abandoned: granules of holes that were too small
      for some request and are not in use.  */
@@ -381,8 +385,10 @@ static inline void nofl_block_make_clean(struct nofl_block *block) {
 /* Blocks whose memory is still resident come first.  With the lock held.  */
 static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
   struct nofl_block *block = nofl_empty_pop_youngest(&space->empty);
-  if (!block)
-    block = nofl_list_pop(&space->paged_out);
+  if (block)
+    return block;
+  gc_atomic_fetch_add_relaxed(&space->fresh_bytes, NOFL_BLOCK_SIZE);
+  block = nofl_list_pop(&space->paged_out);
   if (!block && nofl_quarantine_is_full(&space->quarantine))
     block = nofl_quarantine_remove(&space->quarantine);
   if (!block && nofl_space_add_slab(space))

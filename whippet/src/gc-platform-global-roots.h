@@ -253,12 +253,20 @@ static int visit_object_by_info(struct dl_phdr_info *info, size_t size,
   return 0;
 }
 
+/* A thread that is not stopped is changing the loader's list, so that its members may
+   go away under who follows it.  */
+static int loader_is_busy(void) {
+  return &_r_debug &&
+         __atomic_load_n(&_r_debug.r_state, __ATOMIC_RELAXED) != RT_CONSISTENT;
+}
+
 void gc_platform_visit_global_conservative_roots(
     void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data),
     struct gc_heap *heap, void *data) {
   struct visit_closure closure = {f, heap, data};
   if (global_roots.valid &&
-      global_roots.fingerprint == loaded_objects_fingerprint()) {
+      (loader_is_busy() ||
+       global_roots.fingerprint == loaded_objects_fingerprint())) {
     for (size_t i = 0; i < global_roots.list.count; i++)
       visit_segment(global_roots.list.segments[i].low,
                     global_roots.list.segments[i].high, &closure);

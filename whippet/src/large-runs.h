@@ -119,7 +119,7 @@ struct large_space {
   uint32_t *starts;
   struct large_run *runs;
 
-  pthread_mutex_t lock;
+  __attribute__((aligned(64))) pthread_mutex_t lock;
   struct gc_reservation *reservation;
   /* Lowest committed addresses of the tables.  */
   uintptr_t starts_committed;

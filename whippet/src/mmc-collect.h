@@ -94,17 +94,23 @@ static void heap_add_range(uintptr_t lo, uintptr_t hi, int possibly_interior,
     lo = end;
   }
 }
+
+static void heap_add_stack_range(uintptr_t lo, uintptr_t hi,
+                                 struct gc_heap *heap, void *data) {
+  heap_add_range(lo, hi, 1, heap, data);
+}
 #endif
 
 static void heap_add_pinned_roots(struct gc_heap *heap) {
 #if GC_CONSERVATIVE_ROOTS
+  heap->root_range_bytes = heap->root_range_pieces = 0;
   for (struct gc_mutator *m = heap->mutators; m; m = m->next) {
-    heap_add_root(heap, TRACE_ROOT_MUTATOR_STACK, m);
+    gc_stack_visit(&m->stack, heap_add_stack_range, heap,
+                   &heap->tracer.workers[0]);
     if (m->roots)
       heap_add_root(heap, TRACE_ROOT_MUTATOR_PINNED, m);
   }
   heap_add_root(heap, TRACE_ROOT_GLOBALS, NULL);
-  heap->root_range_bytes = heap->root_range_pieces = 0;
   if (heap->roots)
     gc_trace_heap_pinned_roots(heap->roots, trace_pinned_root, heap_add_range,
                                heap, &heap->tracer.workers[0]);
@@ -537,7 +543,7 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
 #if GC_CONSERVATIVE_ROOTS
   gc_platform_prepare_global_roots();
 #endif
-  tracer_reserve_roots(&heap->tracer, heap->mutator_count * 3 + 16 +
+  tracer_reserve_roots(&heap->tracer, heap->mutator_count * 6 + 16 +
                                           heap->root_range_pieces * 2);
   if (heap_wants_workers(heap))
     tracer_start_threads(&heap->tracer);

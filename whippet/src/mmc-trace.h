@@ -90,7 +90,7 @@ static void trace_push_large(struct trace_worker *worker, uintptr_t addr) {
   }
   int conservative = (kind & NOFL_PINNED) != 0;
   uintptr_t item = addr | (conservative ? TRACE_CONSERVATIVE : TRACE_PRECISE);
-  if ((conservative || MMC_TRACES_SLICES) && size >= 2 * TRACER_SLICE_SIZE &&
+  if ((conservative || MMC_TRACES_SLICES) &&
       tracer_add_sliced(worker->tracer, addr, size, conservative, &item))
     trace_count(worker, pages);
   else if (!conservative)
@@ -477,13 +477,16 @@ static void GC_NEVER_INLINE trace_next_slice(struct trace_worker *worker,
   if (limit < sliced->size) {
     struct gc_tracer *tracer = worker->tracer;
     trace_push(worker, item);
-    /* A second permit, for somebody who is hungry; or wake somebody, as the one
+    /* A second permit, for somebody who is hungry, or whom this wakes, as the one
        permit does not look like much work.  */
-    if (gc_atomic_load_relaxed(&tracer->hungry))
+    if (gc_atomic_load_relaxed(&tracer->hungry)) {
       trace_push(worker, item);
-    else if (sliced->size - limit >= TRACER_WAKE_SURPLUS * TRACER_SLICE_SIZE &&
-             worker->parallel && gc_atomic_load_relaxed(&tracer->parked))
-      tracer_wake(tracer, 1);
+    } else if (sliced->size - limit >=
+                   TRACER_WAKE_SURPLUS * TRACER_SLICE_SIZE &&
+               worker->parallel && gc_atomic_load_relaxed(&tracer->parked)) {
+      trace_push(worker, item);
+      trace_wake_another(worker);
+    }
   } else {
     limit = sliced->size;
   }
@@ -537,8 +540,9 @@ static inline size_t trace_precise_object(struct trace_worker *worker,
   return trace_size_in_heap(bytes);
 }
 
-/* After about so many objects a worker looks around.  */
+/* After about so many objects, or bytes, a worker looks around.  */
 #define TRACE_TALLY_LIMIT 64
+#define TRACE_TALLY_BYTES ((size_t)TRACE_TALLY_LIMIT * 256)
 
 /* Trace a grey item that is not precise.  Returns how many objects that was
    worth, by the time it took.  */
@@ -610,9 +614,6 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
     gc_trace_mutator_pinned_roots(mut->roots, trace_pinned_root,
                                   trace_ambiguous_root, heap, worker);
     return;
-  case TRACE_ROOT_MUTATOR_STACK:
-    gc_stack_visit(&mut->stack, trace_interior_range, heap, worker);
-    return;
   case TRACE_ROOT_RANGE:
   case TRACE_ROOT_INTERIOR_RANGE:
     trace_ambiguous_root((uintptr_t)root.data, root.end,
@@ -630,8 +631,11 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
 
 static void trace_all_roots(struct trace_worker *worker) {
   struct trace_root *root;
-  while ((root = tracer_take_root(worker->tracer)))
+  while ((root = tracer_take_root(worker->tracer))) {
     trace_root(worker, *root);
+    if (GC_PARALLEL && worker->parallel)
+      trace_consider_sharing(worker);
+  }
 }
 
 static inline int trace_has_stack_item(struct trace_worker *worker) {
@@ -714,11 +718,6 @@ static inline void trace_flush_tally(struct trace_worker *worker,
   *tally = (struct trace_tally){0, 0};
 }
 
-/* What has been traced, in objects.  A large one counts by its size.  */
-static inline size_t trace_work(struct trace_worker *worker) {
-  return worker->objects_traced + worker->bytes_traced / 64;
-}
-
 static inline int trace_measures_pace(struct trace_worker *worker) {
   return worker->measuring && !worker->evacuating;
 }
@@ -775,7 +774,8 @@ static void trace_worker_drain(struct trace_worker *worker) {
     }
     if (GC_LIKELY((item & TRACE_TAG_MASK) == TRACE_PRECISE)) {
       tally.bytes += trace_precise_object(worker, item);
-      if (GC_LIKELY(++tally.objects < TRACE_TALLY_LIMIT))
+      if (GC_LIKELY(++tally.objects < TRACE_TALLY_LIMIT &&
+                    tally.bytes < TRACE_TALLY_BYTES))
         continue;
     } else {
       /* These are in the statistics already.  */

@@ -56,8 +56,18 @@ void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
 #define OWN_OBJECT_KIND \
   (GC_CONSERVATIVE_TRACE ? GC_ALLOCATION_TAGGED_PINNED : GC_ALLOCATION_TAGGED)
 
+/* An inline allocation must not be interrupted; in programs, their hook sees to
+   that.  The slow one may not return, if there is no memory.  */
+static inline void *mutator_allocate_own(struct gc_mutator *mut, size_t bytes) {
+  mutator_enter_library(mut);
+  void *ret = gc_allocate_fast(mut, bytes, OWN_OBJECT_KIND);
+  mutator_leave_library(mut);
+  return GC_LIKELY(ret != NULL) ? ret
+                                : gc_allocate_slow(mut, bytes, OWN_OBJECT_KIND);
+}
+
 struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_ephemeron_size(), OWN_OBJECT_KIND);
+  return mutator_allocate_own(mut, gc_ephemeron_size());
 }
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
@@ -75,7 +85,7 @@ void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
 }
 
 struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {
-  return gc_allocate(mut, gc_finalizer_size(), OWN_OBJECT_KIND);
+  return mutator_allocate_own(mut, gc_finalizer_size());
 }
 
 void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,

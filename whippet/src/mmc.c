@@ -812,7 +812,9 @@ size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref) {
 
 void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
+  mutator_enter_library(mut);
   if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr) &&
       nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
     nofl_pin_object(addr);
+  mutator_leave_library(mut);
 }

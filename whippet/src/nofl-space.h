@@ -66,8 +66,9 @@ struct nofl_space {
   uint8_t targets_exhausted;
   uint8_t poison;             /* stress: overwrite free memory */
   uint16_t min_hole_granules; /* stress: smaller holes are passed over */
-  /* Lock-free stacks, popped by mutators, pushed in pauses only.  */
-  struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
+  /* Lock-free stacks, popped by mutators, pushed in pauses only.  Apart from what
+     is only read meanwhile.  */
+  __attribute__((aligned(64))) struct nofl_block *to_sweep[NOFL_CLASS_COUNT];
   /* Generational: the same for blocks that are known to have small holes.  The
      collector adds to its end, so that each has its turn.  */
   struct nofl_block *to_sweep_last[NOFL_CLASS_COUNT];
@@ -76,7 +77,7 @@ struct nofl_space {
      lock-free stack, pushed by mutators, taken as a whole in pauses.  */
   struct nofl_block *used;
 
-  pthread_mutex_t lock;
+  __attribute__((aligned(64))) pthread_mutex_t lock;
   /* Protected by the lock.  */
   struct nofl_huge_pages huge_pages;
   struct nofl_empty_list empty;
@@ -406,15 +407,8 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
   nofl_space_lock(space);
   if (nofl_space_budget_allows(space, NOFL_BLOCK_SIZE, use_reserve)) {
     block = nofl_space_find_empty(space);
-    if (block) {
+    if (block)
       space->used_blocks++;
-      /* The place is read by conservative resolution in other threads: they
-         must not see an owned block with dirty metadata.  */
-      nofl_block_make_clean(block);
-      block->swept_granules = 0;
-      block->class = class;
-      gc_atomic_store(&block->place, NOFL_PLACE_OWNED);
-    }
   }
   /* No block is released before the end of the trace.  */
   if (!block && space->evacuating)
@@ -422,6 +416,13 @@ static struct nofl_block *nofl_space_take_empty(struct nofl_space *space,
   nofl_space_unlock(space);
   if (!block)
     return NULL;
+  /* It is on no list any more: its pages may be slow to come.  The place is read by
+     conservative resolution in other threads: they must not see an owned block
+     with dirty metadata.  */
+  nofl_block_make_clean(block);
+  block->swept_granules = 0;
+  block->class = class;
+  gc_atomic_store(&block->place, NOFL_PLACE_OWNED);
   block->hole_granules = NOFL_GRANULES_PER_BLOCK;
   block->hole_count = 1;
   gc_atomic_store(&block->swept_granules, NOFL_GRANULES_PER_BLOCK);

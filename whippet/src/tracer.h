@@ -26,6 +26,7 @@
 #define TRACER_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "gc-atomics.h"
@@ -46,8 +47,11 @@ struct gc_tracer;
 #define TRACER_INITIAL_STACK_SIZE (16 * 1024)
 /* A worker wakes another when it has this many grey items ...  */
 #define TRACER_WAKE_SURPLUS 4
-/* ... after having traced this many objects on its own.  */
+/* ... if they, and what it has done since it last woke one (trace_work), come to
+   this many objects.  */
 #define TRACER_WAKE_DELAY 4096
+
+#define TRACER_LOCK_SPINS 64
 
 #define TRACER_OPEN 0x80000000u
 
@@ -118,7 +122,7 @@ struct trace_worker {
   /* Statistics of this collection.  */
   size_t objects_traced, bytes_traced;
   size_t objects_moved, granules_moved;
-  size_t objects_since_wake;
+  size_t work_at_wake; /* trace_work then */
   uint32_t steal_seed;
 
   /* Shared part.  */
@@ -143,7 +147,6 @@ struct trace_sliced {
 enum trace_root_kind {
   TRACE_ROOT_MUTATOR,
   TRACE_ROOT_MUTATOR_PINNED,
-  TRACE_ROOT_MUTATOR_STACK,
   TRACE_ROOT_HEAP,
   TRACE_ROOT_RANGE,          /* ambiguous words from DATA to END */
   TRACE_ROOT_INTERIOR_RANGE, /* the same, possibly interior references */
@@ -262,9 +265,14 @@ static inline int trace_shared_try_lock(struct trace_worker *worker) {
   return !gc_atomic(exchange_n, &worker->shared_lock, 1u, __ATOMIC_ACQUIRE);
 }
 
+/* Held for the copying of some words, unless the holder has lost the
+   processor.  */
 static inline void trace_shared_lock(struct trace_worker *worker) {
-  while (!trace_shared_try_lock(worker))
-    gc_platform_spin_hint();
+  for (unsigned tries = 0; !trace_shared_try_lock(worker); tries++)
+    if (tries < TRACER_LOCK_SPINS)
+      gc_platform_spin_hint();
+    else
+      sched_yield();
 }
 
 static inline void trace_shared_unlock(struct trace_worker *worker) {
@@ -331,21 +339,37 @@ static void tracer_wake(struct gc_tracer *tracer, unsigned count) {
   gc_platform_futex_wake(&tracer->wake_count, (int)count);
 }
 
+/* What has been traced, in objects.  A large one counts by its size.  */
+static inline size_t trace_work(const struct trace_worker *worker) {
+  return worker->objects_traced + worker->bytes_traced / 64;
+}
+
+static inline void trace_share_some(struct trace_worker *worker) {
+  if (!gc_atomic_load_relaxed(&worker->shared_count))
+    trace_share(worker);
+}
+
+/* Let one more worker join.  What it is to have is there when it comes, which may
+   be sooner or later than this worker looks around again.  */
+static void trace_wake_another(struct trace_worker *worker) {
+  worker->work_at_wake = trace_work(worker);
+  trace_share_some(worker);
+  tracer_wake(worker->tracer, 1);
+}
+
 /* Called now and then by a worker that has work.  */
 static inline void trace_consider_sharing(struct trace_worker *worker) {
   struct gc_tracer *tracer = worker->tracer;
   size_t have = worker->top - worker->bottom;
   if (gc_atomic_load_relaxed(&tracer->hungry)) {
-    if (have >= 2 && !gc_atomic_load_relaxed(&worker->shared_count))
-      trace_share(worker);
+    if (have >= 2)
+      trace_share_some(worker);
     return;
   }
-  if (have < TRACER_WAKE_SURPLUS ||
-      worker->objects_traced - worker->objects_since_wake < TRACER_WAKE_DELAY ||
-      !gc_atomic_load_relaxed(&tracer->parked))
-    return;
-  worker->objects_since_wake = worker->objects_traced;
-  tracer_wake(tracer, 1);
+  if (have >= TRACER_WAKE_SURPLUS &&
+      trace_work(worker) - worker->work_at_wake + have >= TRACER_WAKE_DELAY &&
+      gc_atomic_load_relaxed(&tracer->parked))
+    trace_wake_another(worker);
 }
 
 /* Look for work for a while.  */
@@ -429,7 +453,7 @@ static void tracer_trace(struct gc_tracer *tracer) {
   struct trace_worker *main = &tracer->workers[0];
   main->stack_cold = (uintptr_t)__builtin_frame_address(0);
   main->parallel = tracer->parallel && tracer->worker_count > 1;
-  main->objects_since_wake = main->objects_traced;
+  main->work_at_wake = trace_work(main);
   if (!main->parallel) {
     do
       trace_worker_drain(main);
@@ -505,9 +529,16 @@ static inline void tracer_clear_roots(struct gc_tracer *tracer) {
 
 /* Sliced objects.  */
 
+/* The fuller the table, the larger the objects must be, so that there is room for
+   the largest.  */
+static inline size_t tracer_least_sliced_size(size_t count) {
+  return (2 * TRACER_SLICE_SIZE) << (count * 8 / TRACER_MAX_SLICED);
+}
+
 static int tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr,
                              size_t size, int conservative, uintptr_t *item) {
-  if (gc_atomic_load_relaxed(&tracer->sliced_count) >= TRACER_MAX_SLICED)
+  size_t count = gc_atomic_load_relaxed(&tracer->sliced_count);
+  if (count >= TRACER_MAX_SLICED || size < tracer_least_sliced_size(count))
     return 0;
   size_t idx = gc_atomic_fetch_add_relaxed(&tracer->sliced_count, (size_t)1);
   if (idx >= TRACER_MAX_SLICED)
@@ -580,7 +611,7 @@ static void tracer_prepare(struct gc_tracer *tracer,
     worker->bottom = worker->top = 0;
     worker->objects_traced = worker->bytes_traced = 0;
     worker->objects_moved = worker->granules_moved = 0;
-    worker->objects_since_wake = 0;
+    worker->work_at_wake = 0;
     worker->evacuating = worker->eager_ephemerons = 0;
     worker->measuring = measuring;
     worker->in_cache = in_cache;

@@ -533,6 +533,62 @@ static void one_pause_is_one_collection(void **state) {
   test_heap_finish(t);
 }
 
+/* Who wakes another worker has something ready for it; it does so after as much
+   work, not as many objects.  */
+
+static void check_wakes(struct trace_worker *worker, size_t objects,
+                        size_t bytes, size_t items, int wakes) {
+  struct gc_tracer *tracer = worker->tracer;
+  uint32_t wake_count = tracer->wake_count, parked = tracer->parked;
+  worker->objects_traced = objects;
+  worker->bytes_traced = bytes;
+  worker->work_at_wake = 0;
+  for (size_t i = 0; i < items; i++)
+    trace_push(worker, (i + 1) << 3);
+  tracer->parked = 1;
+  trace_consider_sharing(worker);
+  tracer->parked = parked;
+  assert_int_equal(tracer->wake_count, wake_count + wakes);
+  size_t half = items / 2 < TRACER_SHARED_SIZE ? items / 2 : TRACER_SHARED_SIZE;
+  assert_int_equal(worker->shared_count, wakes ? half : 0);
+  assert_int_equal(worker->top - worker->bottom + worker->shared_count, items);
+  worker->top = worker->bottom = worker->shared_count = 0;
+  worker->objects_traced = worker->bytes_traced = worker->work_at_wake = 0;
+}
+
+static void woken_workers_find_work(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+  struct trace_worker *worker = &t->heap->tracer.workers[0];
+  check_wakes(worker, TRACER_WAKE_DELAY, 0, 8, 1);
+  check_wakes(worker, TRACER_WAKE_DELAY, 0, 2, 0);
+  check_wakes(worker, TRACER_WAKE_DELAY / 2, 0, 8, 0);
+  check_wakes(worker, 10, TRACER_WAKE_DELAY * 64, 8, 1);
+  check_wakes(worker, 0, 0, TRACER_WAKE_DELAY, 1);
+  test_heap_finish(t);
+}
+
+/* However many large objects there are, the largest are traced in slices.  */
+static void largest_objects_are_sliced(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+  struct gc_tracer *tracer = &t->heap->tracer;
+  uintptr_t item;
+  size_t count = 0;
+  assert_false(tracer_add_sliced(tracer, 4096, TRACER_SLICE_SIZE, 0, &item));
+  while (tracer_add_sliced(tracer, 4096, 2 * TRACER_SLICE_SIZE, 0, &item))
+    count++;
+  assert_in_range(count, 16, TRACER_MAX_SLICED / 4);
+  count = 0;
+  while (tracer_add_sliced(tracer, 4096, (size_t)64 << 20, 0, &item))
+    count++;
+  assert_in_range(count, TRACER_MAX_SLICED / 2, TRACER_MAX_SLICED);
+  tracer->sliced_count = 0;
+  test_heap_finish(t);
+}
+
 /* A kick that comes when a tick has looked at everything, as this one from
    its end, is not lost.  */
 
@@ -683,6 +739,8 @@ int main(void) {
       cmocka_unit_test(workers_are_woken_for_all_kinds),
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(one_pause_is_one_collection),
+      cmocka_unit_test(woken_workers_find_work),
+      cmocka_unit_test(largest_objects_are_sliced),
       cmocka_unit_test(kicks_during_ticks_are_not_lost),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
       cmocka_unit_test(requests_are_honoured),

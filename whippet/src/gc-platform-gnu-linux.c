@@ -417,9 +417,11 @@ int gc_platform_commit(void *addr, size_t size) {
 
 void gc_platform_discard(void *addr, size_t size) {
   GC_ASSERT(is_page_aligned(addr, size));
+  int saved_errno = errno;
   /* Fails for pages that the program has locked in memory.  */
   if (madvise(addr, size, MADV_DONTNEED) != 0)
     memset(addr, 0, size);
+  errno = saved_errno;
 }
 
 void gc_platform_decommit(void *addr, size_t size) {
@@ -429,7 +431,9 @@ void gc_platform_decommit(void *addr, size_t size) {
 }
 
 void gc_platform_advise_huge(void *addr, size_t size, int enable) {
+  int saved_errno = errno;
   madvise(addr, size, enable ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  errno = saved_errno;
 }
 
 void gc_platform_populate(void *addr, size_t size) {

@@ -140,6 +140,9 @@ static inline void verify_block(struct nofl_space *space,
   uintptr_t start = nofl_block_start(block);
   if (block->flags & NOFL_BLOCK_EVACUATE)
     verify_failed("candidate outside of compacting collection", start);
+  if ((block->flags & NOFL_BLOCK_DISCARDED) &&
+      block->place != NOFL_PLACE_PAGED_OUT)
+    verify_failed("block is not with the OS as it claims", start);
   if (nofl_block_is_empty(block)) {
     if (block->place == NOFL_PLACE_EMPTY)
       count->empty++;

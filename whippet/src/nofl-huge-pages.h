@@ -50,6 +50,11 @@ static inline int nofl_huge_pages_are_cheap(const struct nofl_huge_pages *p) {
          (p->small_ns && p->huge_ns <= p->small_ns + p->small_ns / 2);
 }
 
+/* Is a slab to have them that is in use already?  */
+static inline int nofl_huge_pages_preferred(const struct nofl_huge_pages *p) {
+  return p->always || nofl_huge_pages_are_cheap(p);
+}
+
 /* Is a heap of HEAP_SIZE bytes large enough for them?  */
 static inline int
 nofl_huge_pages_considered(const struct nofl_huge_pages *pages,
@@ -59,9 +64,7 @@ nofl_huge_pages_considered(const struct nofl_huge_pages *pages,
 
 /* Is its next slab to ask for them?  */
 static inline int nofl_huge_pages_wanted(struct nofl_huge_pages *pages) {
-  if (pages->always || nofl_huge_pages_are_cheap(pages))
-    return 1;
-  if (!pages->wait)
+  if (nofl_huge_pages_preferred(pages) || !pages->wait)
     return 1;
   pages->wait--;
   return 0;

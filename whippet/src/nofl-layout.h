@@ -115,7 +115,9 @@ enum nofl_block_flags {
   NOFL_BLOCK_ZERO = 2,
   /* Metadata bytes are left over from dead objects: clear before use.
      Only for EMPTY and PAGED_OUT blocks.  */
-  NOFL_BLOCK_DIRTY_METADATA = 4
+  NOFL_BLOCK_DIRTY_METADATA = 4,
+  /* PAGED_OUT: was in use before, and counts in its slab.  */
+  NOFL_BLOCK_DISCARDED = 8
 };
 
 /* Descriptor of a block.  One cache line each, because different threads own
@@ -148,7 +150,9 @@ struct nofl_slab {
   /* Set if the block holds an object that the last collection kept.  */
   uint8_t block_marks[NOFL_BLOCKS_PER_SLAB];
   struct nofl_block blocks[NOFL_BLOCKS_PER_SLAB];
-  uint8_t unused[16384 - 64 - 64 * NOFL_BLOCKS_PER_SLAB];
+  /* How many blocks have NOFL_BLOCK_DISCARDED.  Protected by the space's lock.  */
+  uint64_t discarded_blocks;
+  uint8_t unused[16384 - 64 - 64 * NOFL_BLOCKS_PER_SLAB - 8];
   uint8_t metadata[NOFL_OBJECT_BLOCKS_PER_SLAB * NOFL_GRANULES_PER_BLOCK];
   uint8_t objects[NOFL_OBJECT_BLOCKS_PER_SLAB][NOFL_BLOCK_SIZE];
 };

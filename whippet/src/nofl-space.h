@@ -48,6 +48,10 @@ struct nofl_empty_list {
 /* Blocks stay resident until the clock has advanced by this since they became
    empty: for two ticks and a part.  */
 #define NOFL_RESIDENT_TICKS 3
+/* Heaps up to this size, 32 GiB, tell the kernel of each slab that has no huge pages:
+   it counts neighbours of different kinds as different mappings, of which a
+   process may have some 65,000.  */
+#define NOFL_MAX_ADVISED_SLABS ((size_t)8192)
 /* How many go back to the OS at a time, with the lock held.  */
 #define NOFL_DISCARD_SLICE_BLOCKS 32
 
@@ -383,17 +387,46 @@ static inline void nofl_block_make_clean(struct nofl_block *block) {
   }
 }
 
+/* While a part of a slab is with the OS it must not have huge pages: the kernel would
+   fill in what is missing, in the background, and the memory would come back by
+   and by.  With the space's lock held.  */
+
+static void nofl_slab_note_discarded(struct nofl_space *space,
+                                     struct nofl_slab *slab) {
+  if (!slab->discarded_blocks++ &&
+      nofl_space_slab_count(space) <= NOFL_MAX_ADVISED_SLABS)
+    gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, 0);
+}
+
+static void nofl_slab_note_taken(struct nofl_space *space,
+                                 struct nofl_slab *slab) {
+  GC_ASSERT(slab->discarded_blocks);
+  if (!--slab->discarded_blocks &&
+      nofl_huge_pages_considered(&space->huge_pages, space->budget_bytes) &&
+      nofl_huge_pages_preferred(&space->huge_pages))
+    gc_platform_advise_huge(slab, NOFL_SLAB_SIZE, 1);
+}
+
+static struct nofl_block *nofl_space_pop_paged_out(struct nofl_space *space) {
+  struct nofl_block *block = nofl_list_pop(&space->paged_out);
+  if (block && (block->flags & NOFL_BLOCK_DISCARDED)) {
+    block->flags &= ~NOFL_BLOCK_DISCARDED;
+    nofl_slab_note_taken(space, nofl_slab_of((uintptr_t)block));
+  }
+  return block;
+}
+
 /* Blocks whose memory is still resident come first.  With the lock held.  */
 static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
   struct nofl_block *block = nofl_empty_pop_youngest(&space->empty);
   if (block)
     return block;
   gc_atomic_fetch_add_relaxed(&space->fresh_bytes, NOFL_BLOCK_SIZE);
-  block = nofl_list_pop(&space->paged_out);
+  block = nofl_space_pop_paged_out(space);
   if (!block && nofl_quarantine_is_full(&space->quarantine))
     block = nofl_quarantine_remove(&space->quarantine);
   if (!block && nofl_space_add_slab(space))
-    block = nofl_list_pop(&space->paged_out);
+    block = nofl_space_pop_paged_out(space);
   return block ? block : nofl_quarantine_remove(&space->quarantine);
 }
 
@@ -488,13 +521,15 @@ static void nofl_space_add_partly_full(struct nofl_space *space,
 
 /* Return the memory of an empty block to the OS, with that of its metadata,
    which usually are one page.  Nobody reads the metadata of an empty block.  */
-static void nofl_block_discard(struct nofl_block *block) {
+static void nofl_block_discard(struct nofl_space *space,
+                               struct nofl_block *block) {
+  nofl_slab_note_discarded(space, nofl_slab_of((uintptr_t)block));
   gc_platform_discard((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
   if (NOFL_GRANULES_PER_BLOCK % gc_platform_page_size() == 0) {
     gc_platform_discard(nofl_block_metadata(block), NOFL_GRANULES_PER_BLOCK);
     block->flags &= ~NOFL_BLOCK_DIRTY_METADATA;
   }
-  block->flags |= NOFL_BLOCK_ZERO;
+  block->flags |= NOFL_BLOCK_ZERO | NOFL_BLOCK_DISCARDED;
   block->place = NOFL_PLACE_PAGED_OUT;
 }
 
@@ -517,7 +552,7 @@ static int nofl_space_discard_slice(struct nofl_space *space, uint32_t ticks) {
                      n < NOFL_DISCARD_SLICE_BLOCKS;
        n++) {
     nofl_empty_remove(&space->empty, block);
-    nofl_block_discard(block);
+    nofl_block_discard(space, block);
     nofl_list_push(&space->paged_out, block);
   }
   int more = block && space->clock - block->empty_since >= ticks;

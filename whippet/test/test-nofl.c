@@ -644,6 +644,46 @@ static void expensive_huge_pages_are_not_asked_for(void **state) {
   test_heap_finish(t);
 }
 
+/* Else the kernel would fill in what has gone back to it, in the background.  */
+static void slabs_partly_given_back_have_small_pages(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=64m", NULL);
+  struct nofl_space *space = &t->heap->space;
+  int huge = pages_have_flag(space->base, " hg");
+  nofl_space_lock(space);
+  space->huge_pages.always = 1;
+  nofl_space_unlock(space);
+  test_make_table(t->mut, &t->root, 300000);
+  t->root.ref = NULL;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  while (nofl_space_discard_slice(space, 0)) {
+  }
+  size_t discarded = 0, slabs = nofl_space_slab_count(space);
+  for (size_t i = 0; i < slabs; i++) {
+    struct nofl_slab *slab = nofl_space_slab(space, i);
+    discarded += slab->discarded_blocks;
+    if (slab->discarded_blocks && huge == 1)
+      assert_int_equal(pages_have_flag((uintptr_t)slab, " nh"), 1);
+  }
+  if (TEST_EXACT)
+    assert_true(discarded > 50);
+  assert_true(discarded <= space->paged_out.count);
+  heap_verify_blocks(t->heap);
+  /* Use all of it again.  */
+  test_make_table(t->mut, &t->root, 500000);
+  test_check_table(&t->root);
+  size_t with_huge = 0;
+  for (size_t i = 0; i < slabs; i++) {
+    struct nofl_slab *slab = nofl_space_slab(space, i);
+    if (!slab->discarded_blocks && huge == 1)
+      with_huge += pages_have_flag((uintptr_t)slab, " hg") == 1;
+  }
+  if (huge == 1)
+    assert_true(with_huge > 0);
+  heap_verify_blocks(t->heap);
+  test_heap_finish(t);
+}
+
 static size_t block_resident_pages(const struct nofl_block *block) {
   return pages_resident((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
 }
@@ -751,6 +791,7 @@ int main(void) {
       cmocka_unit_test(memory_is_returned_in_slices),
       cmocka_unit_test(long_ticks_let_others_in),
       cmocka_unit_test(ticks_do_not_disturb_collections),
+      cmocka_unit_test(slabs_partly_given_back_have_small_pages),
       cmocka_unit_test(second_block_is_populated),
       cmocka_unit_test(large_objects_are_populated),
       cmocka_unit_test(first_slab_is_like_others),

@@ -189,9 +189,8 @@ static void fix_referents_of_pinned(struct gc_heap *heap, uintptr_t lo,
 static void fix_referents_of_object(uintptr_t addr, uint8_t state, void *data) {
   (void)state;
   uint8_t kind = *nofl_metadata_byte(addr) & NOFL_KIND_MASK;
-  if (!(kind & NOFL_KIND_NONE))
-    fix_referents_of_pinned(data, addr, addr + nofl_object_size(addr),
-                            kind == NOFL_KIND_PRECISE);
+  fix_referents_of_pinned(data, addr, addr + nofl_object_size(addr),
+                          kind == NOFL_KIND_PRECISE);
 }
 
 static inline void fix_referents_of_block(struct nofl_space *space,
@@ -199,7 +198,7 @@ static inline void fix_referents_of_block(struct nofl_space *space,
                                           void *data) {
   (void)space;
   if (!nofl_block_is_empty(block) && block->class == NOFL_CLASS_AMBIGUOUS)
-    nofl_visit_objects(block, fix_referents_of_object, data);
+    nofl_visit_traced_objects(block, fix_referents_of_object, data);
 }
 
 static void fix_referents_of_large_object(uintptr_t start, size_t bytes,

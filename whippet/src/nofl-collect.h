@@ -53,6 +53,24 @@ static inline void nofl_visit_objects(struct nofl_block *block,
   }
 }
 
+/* The same for those that are traced, which takes little time if there are few.  */
+static inline void GC_ALWAYS_INLINE nofl_visit_traced_objects(
+    struct nofl_block *block,
+    void (*f)(uintptr_t addr, uint8_t state, void *data), void *data);
+static inline void
+nofl_visit_traced_objects(struct nofl_block *block,
+                          void (*f)(uintptr_t addr, uint8_t state, void *data),
+                          void *data) {
+  uint8_t *meta = nofl_block_metadata(block);
+  uintptr_t start = nofl_block_start(block);
+  for (size_t g = 0; g < NOFL_GRANULES_PER_BLOCK; g++) {
+    g += nofl_find_traced(meta + g, NOFL_GRANULES_PER_BLOCK - g);
+    if (g == NOFL_GRANULES_PER_BLOCK)
+      return;
+    f(start + g * NOFL_GRANULE_SIZE, meta[g] & NOFL_STATE_MASK, data);
+  }
+}
+
 static inline void nofl_prepare_block(struct nofl_space *space,
                                       struct nofl_block *block, void *data) {
   (void)space;

@@ -287,6 +287,24 @@ static inline size_t nofl_find_any_state(const uint8_t *bytes, size_t limit) {
   return limit;
 }
 
+/* The same for an object's first byte that is not of NOFL_KIND_NONE.  */
+static inline size_t nofl_find_traced(const uint8_t *bytes, size_t limit) {
+  size_t i = 0;
+  for (; i + 8 <= limit; i += 8) {
+    uint64_t word = nofl_load_word(bytes + i);
+    uint64_t none = word << 4; /* bit 3, which is NOFL_KIND_NONE, to bit 7 */
+    uint64_t any =
+        (word & NOFL_BROADCAST(NOFL_STATE_MASK)) + NOFL_BROADCAST(0x7f);
+    uint64_t match = any & ~none & NOFL_BROADCAST(0x80);
+    if (match)
+      return i + (__builtin_ctzll(match) >> 3);
+  }
+  for (; i < limit; i++)
+    if ((bytes[i] & NOFL_STATE_MASK) && !(bytes[i] & NOFL_KIND_NONE))
+      return i;
+  return limit;
+}
+
 /* Gather the high bits of the eight bytes of WORD.  */
 static inline uint64_t nofl_gather_high_bits(uint64_t word) {
   return ((word >> 7) * 0x0102040810204080u) >> 56;

@@ -20,13 +20,17 @@ static void wide_scans_agree_with_narrow_ones(void **state) {
     }
     size_t start = round % 16, limit = sizeof(bytes) - start - round % 13;
     uint8_t wanted = 1 + round % 7;
-    size_t expected = 0, any = 0;
+    size_t expected = 0, any = 0, traced = 0;
     while (expected < limit && (bytes[start + expected] & 7) != wanted)
       expected++;
     while (any < limit && !(bytes[start + any] & 7))
       any++;
     assert_int_equal(nofl_find_state(bytes + start, limit, wanted), expected);
     assert_int_equal(nofl_find_any_state(bytes + start, limit), any);
+    while (traced < limit && (!(bytes[start + traced] & 7) ||
+                              (bytes[start + traced] & NOFL_KIND_NONE)))
+      traced++;
+    assert_int_equal(nofl_find_traced(bytes + start, limit), traced);
   }
 }
 

@@ -96,6 +96,9 @@ int gc_option_from_string(const char *str) {
 
 void gc_init_common_options(struct gc_common_options *options) {
   int parallelism = gc_platform_processor_count();
+  int quota = gc_platform_processor_quota();
+  if (parallelism > quota)
+    parallelism = quota;
   if (parallelism < 1)
     parallelism = 1;
   if (parallelism > MAX_DEFAULT_PARALLELISM)

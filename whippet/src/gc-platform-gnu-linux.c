@@ -183,35 +183,7 @@ uintptr_t gc_platform_current_thread_stack_base(void) {
   return high;
 }
 
-/* Read the beginning of the file PATH into BUF, of SIZE bytes, as a string.
-   The number of characters, or 0.  */
-static size_t read_start_of_file(const char *path, char *buf, size_t size) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return 0;
-  size_t total = 0;
-  while (total < size - 1) {
-    ssize_t n = read(fd, buf + total, size - 1 - total);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      break;
-    total += (size_t)n;
-  }
-  close(fd);
-  buf[total] = '\0';
-  return total;
-}
-
-/* Callers may hold locks: a thread that another has cancelled must not end
-   here.  */
-static size_t read_file(const char *path, char *buf, size_t size) {
-  int cancel_state;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-  size_t total = read_start_of_file(path, buf, size);
-  pthread_setcancelstate(cancel_state, NULL);
-  return total;
-}
+#include "gc-platform-control-group.h"
 
 /* Pages of address space, and of private writable memory and stacks, that the
    process has mapped.  0 on failure.  */
@@ -256,88 +228,18 @@ size_t gc_platform_address_space_available(void) {
   return by_as < by_data ? by_as : by_data;
 }
 
-/* The number in FILE of the directory ROOT/GROUP, or of one above it, whichever
-   is least; SIZE_MAX if there is none.  */
-static size_t control_group_limit(const char *root, const char *group,
-                                  const char *file) {
-  size_t limit = SIZE_MAX;
-  char path[PATH_MAX];
-  size_t root_length = strlen(root);
-  size_t length = root_length + strlen(group);
-  if (length + 1 + strlen(file) + 1 > sizeof path)
-    return limit;
-  strcpy(path, root);
-  strcat(path, group);
-  for (;;) {
-    while (length > root_length && path[length - 1] == '/')
-      length--;
-    char buf[64];
-    path[length] = '/';
-    strcpy(path + length + 1, file);
-    if (read_file(path, buf, sizeof buf) && buf[0] >= '0' && buf[0] <= '9') {
-      unsigned long long value = strtoull(buf, NULL, 10);
-      if (value < limit)
-        limit = (size_t)value;
-    }
-    if (length == root_length)
-      return limit;
-    while (length > root_length && path[length - 1] != '/')
-      length--;
-  }
-}
-
-/* Whether the comma-separated list [CONTROLLERS, END) has "memory".  */
-static int names_memory(const char *controllers, const char *end) {
-  static const char name[] = "memory";
-  size_t length = sizeof name - 1;
-  while (controllers < end) {
-    const char *comma = memchr(controllers, ',', (size_t)(end - controllers));
-    const char *stop = comma ? comma : end;
-    if ((size_t)(stop - controllers) == length &&
-        memcmp(controllers, name, length) == 0)
-      return 1;
-    controllers = stop + 1;
-  }
-  return 0;
-}
-
-static size_t control_group_memory(void) {
-  size_t limit = SIZE_MAX;
-  char buf[4096];
-  if (!read_file("/proc/self/cgroup", buf, sizeof buf))
-    return limit;
-  /* Lines are "id:controllers:group"; version 2 has id 0, no controllers.  */
-  for (char *line = buf; *line;) {
-    char *next = strchr(line, '\n');
-    if (next)
-      *next++ = '\0';
-    char *controllers = strchr(line, ':');
-    char *group = controllers ? strchr(controllers + 1, ':') : NULL;
-    if (group) {
-      controllers++;
-      size_t value = SIZE_MAX;
-      if (controllers == group)
-        value = control_group_limit("/sys/fs/cgroup", group + 1, "memory.max");
-      else if (names_memory(controllers, group))
-        value = control_group_limit("/sys/fs/cgroup/memory", group + 1,
-                                    "memory.limit_in_bytes");
-      if (value < limit)
-        limit = value;
-    }
-    if (!next)
-      break;
-    line = next;
-  }
-  return limit;
-}
-
 size_t gc_platform_physical_memory(void) {
   long pages = sysconf(_SC_PHYS_PAGES);
   size_t total = SIZE_MAX;
   if (pages > 0 && (size_t)pages <= SIZE_MAX / gc_platform_page_size())
     total = (size_t)pages * gc_platform_page_size();
-  size_t limit = control_group_memory();
+  size_t limit = control_group_least(&control_group_memory);
   return limit < total ? limit : total;
+}
+
+int gc_platform_processor_quota(void) {
+  size_t quota = control_group_least(&control_group_processors);
+  return quota < INT_MAX ? (int)quota : INT_MAX;
 }
 
 /* ---- Memory ---- */

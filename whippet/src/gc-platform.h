@@ -27,6 +27,10 @@ GC_INTERNAL size_t gc_platform_page_size(void);
 /* Processors in the affinity mask of the process, at least 1.  */
 GC_INTERNAL int gc_platform_processor_count(void);
 
+/* How many processors the control groups of the process let it use on average,
+   rounded up, at least 1; INT_MAX if they do not say.  Reads files.  */
+GC_INTERNAL int gc_platform_processor_quota(void);
+
 /* Bytes of a processor's own cache, the largest one.  Where the system does not
    tell, as on some machines that are not x86-64, what most have at least.  */
 #define GC_PLATFORM_CACHE_SIZE_UNKNOWN ((size_t)256 * 1024)

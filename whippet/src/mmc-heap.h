@@ -109,6 +109,7 @@ struct mmc_preemption {
 struct mmc_sizing {
   enum gc_heap_size_policy policy;
   size_t maximum_size; /* 0: none */
+  size_t memory;       /* of the machine or container, in bytes */
   double double_threshold;
   double expansiveness;
   /* Adaptive: smoothed bytes per nanosecond.  */

@@ -16,7 +16,13 @@
 
 #define MMC_MIN_HEAP_SIZE ((size_t)1024 * 1024)
 #define MMC_ADAPTIVE_MIN_EXTRA ((size_t)3 * 1024 * 1024)
-/* And at most so many times the live data; an embedder may know better.  */
+/* And at least and at most so many times the live data; an embedder may know
+   better.  */
+#ifdef GC_EMBEDDER_HEAP_MULTIPLE_MIN
+#define MMC_ADAPTIVE_MIN_MULTIPLE ((double)GC_EMBEDDER_HEAP_MULTIPLE_MIN)
+#else
+#define MMC_ADAPTIVE_MIN_MULTIPLE 1.1
+#endif
 #ifdef GC_EMBEDDER_HEAP_MULTIPLE_MAX
 #define MMC_ADAPTIVE_MAX_MULTIPLE ((double)GC_EMBEDDER_HEAP_MULTIPLE_MAX)
 #else
@@ -120,8 +126,8 @@ static double heap_adaptive_target(struct gc_heap *heap, double live) {
       clamp(sizing->allocation_rate / sizing->trace_rate, 1.0 / 64, 64);
   double extra = sizing->expansiveness * sqrt(live) *
                  sqrt(sizing->double_threshold / 2 * ratio);
-  double target =
-      clamp(live + extra, live * 1.1, live * MMC_ADAPTIVE_MAX_MULTIPLE);
+  double target = clamp(live + extra, live * MMC_ADAPTIVE_MIN_MULTIPLE,
+                        live * MMC_ADAPTIVE_MAX_MULTIPLE);
   double least = live + MMC_ADAPTIVE_MIN_EXTRA;
   return target < least ? least : target;
 }
@@ -164,14 +170,28 @@ static size_t heap_room_for_mutators(struct gc_heap *heap) {
   return count > 4 ? (count - 4) * 2 * NOFL_BLOCK_SIZE : 0;
 }
 
+/* The same heap TARGET in a machine or container with little memory: there is other
+   use for it, and to be slow is better than to be killed.  But with no room at all
+   a heap does nothing but collect.  */
+static size_t heap_modest_target(struct gc_heap *heap, size_t live,
+                                 size_t target) {
+  size_t most = heap->sizing.memory - heap->sizing.memory / 4;
+  size_t least = live + live / 4 + MMC_ADAPTIVE_MIN_EXTRA;
+  if (most < least)
+    most = least;
+  return target < most ? target : most;
+}
+
 static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
   size_t target = heap_room_for_mutators(heap);
   switch (heap->sizing.policy) {
   case GC_HEAP_SIZE_GROWABLE:
     target += heap_growable_target(heap, live);
+    target = heap_modest_target(heap, live, target);
     return target > heap->heap_size ? target : heap->heap_size;
   case GC_HEAP_SIZE_ADAPTIVE:
-    return target + (size_t)heap_adaptive_target(heap, live);
+    target += (size_t)heap_adaptive_target(heap, live);
+    return heap_modest_target(heap, live, target);
   case GC_HEAP_SIZE_FIXED:
   default:
     return heap->heap_size;

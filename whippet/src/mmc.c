@@ -118,6 +118,9 @@ static int heap_init(struct gc_heap *heap,
   struct mmc_sizing *sizing = &heap->sizing;
   sizing->policy = options->heap_size_policy;
   sizing->maximum_size = options->maximum_heap_size;
+  sizing->memory = options->heap_size_policy == GC_HEAP_SIZE_FIXED
+                       ? SIZE_MAX
+                       : gc_platform_physical_memory();
   sizing->double_threshold = options->heap_double_threshold;
   sizing->expansiveness = options->heap_expansiveness;
   /* Bytes per nanosecond, until measured.  */

@@ -380,10 +380,30 @@ static void heap_satisfy_request(struct gc_heap *heap,
     request->large_object = heap_try_allocate_large(heap, request);
     request->satisfied = request->large_object != NULL;
   } else {
-    request->satisfied =
-        nofl_allocator_refill(&heap->space, request->allocator,
-                              request->granules, request->use_reserve);
+    request->satisfied = nofl_allocator_refill(
+        &heap->space, request->allocator, request->granules,
+        request->use_reserve, request->effort);
   }
+}
+
+/* The same at the end of a collection.  Rather than to spoil what holes there are
+   for small objects, the heap grows.  */
+static void heap_satisfy_collecting_request(struct gc_heap *heap,
+                                            struct mmc_request *request) {
+  if (!request)
+    return;
+  request->effort = NOFL_SWEEP_SOME;
+  heap_satisfy_request(heap, request);
+  size_t before = heap->heap_size;
+  if (!request->satisfied && heap_grow_for_lack_of_holes(heap, request)) {
+    request->effort = NOFL_SWEEP_NONE;
+    heap_satisfy_request(heap, request);
+    if (!request->satisfied)
+      heap_resize(heap, before);
+  }
+  request->effort = NOFL_SWEEP_ALL;
+  if (!request->satisfied && !request->large_bytes)
+    heap_satisfy_request(heap, request);
 }
 
 /* A minor collection traces no more than has been allocated, large objects
@@ -517,7 +537,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
   uint16_t min_hole = space->min_hole_granules;
   if (requested == GC_COLLECTION_COMPACTING)
     space->min_hole_granules = 0;
-  heap_satisfy_request(heap, request);
+  heap_satisfy_collecting_request(heap, request);
   space->min_hole_granules = min_hole;
   if (expected && !request->satisfied) {
     heap_resize(heap, before);

@@ -130,7 +130,8 @@ struct mmc_request {
   size_t granules;                  /* ... of this size */
   size_t large_bytes;               /* large: needs so many */
   uint8_t large_kind;
-  int use_reserve;
+  enum nofl_effort effort; /* small */
+  uint8_t use_reserve;
   uint8_t satisfied;
   void *large_object; /* not prepared yet */
   int large_dirty;

@@ -47,6 +47,12 @@
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
 /* A limited nursery is at most this part of what is free.  */
 #define MMC_NURSERY_PART 4
+/* A collection is early that comes before this part of what was free has been
+   allocated, if that was at least this part of the heap.  The heap grows instead, by
+   this part at a time.  */
+#define MMC_EARLY_PART 4
+#define MMC_EARLY_ROOM 16
+#define MMC_EARLY_GROWTH 64
 /* A heap is sparse if its blocks have a quarter more room than live data, and
    this much.  */
 #define MMC_SPARSE_HEAP_SLACK ((size_t)2 * 1024 * 1024)
@@ -254,6 +260,33 @@ static double heap_yield(struct gc_heap *heap) {
    once every allocator has been finished.  */
 static inline size_t heap_new_granules(struct gc_heap *heap) {
   return gc_atomic_load_relaxed(&heap->space.allocated_granules);
+}
+
+/* Would a collection for a request that finds no hole come too early?  Then most of
+   what is free is in holes that are too small, and a collection would find the
+   same ones.  */
+static int heap_is_early(struct gc_heap *heap) {
+  size_t live = heap->live_bytes;
+  size_t room = live < heap->heap_size ? heap->heap_size - live : 0;
+  uint64_t allocated = heap_allocation_counter(heap) - heap->counter_at_last_gc;
+  return heap->collected_before && room > heap->heap_size / MMC_EARLY_ROOM &&
+         allocated < room / MMC_EARLY_PART;
+}
+
+/* Where all holes are small, a larger object now and then must not cause a
+   collection each time.  */
+static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
+                                       struct mmc_request *request) {
+  if (request->large_bytes || heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
+      !heap_is_early(heap))
+    return 0;
+  size_t before = heap->heap_size;
+  size_t extra = before / MMC_EARLY_GROWTH + NOFL_BLOCK_SIZE;
+  size_t size = heap_limit_size(heap, before + extra);
+  if (size <= before)
+    return 0;
+  heap_resize(heap, size);
+  return 1;
 }
 
 /* Part of the nofl space that is in the rests of holes, by the last sweep.  If

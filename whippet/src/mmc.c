@@ -515,6 +515,7 @@ static int heap_satisfy_by_growth(struct gc_heap *heap,
 
 enum escalation {
   ESCALATE_GROW_BY_POLICY,
+  ESCALATE_GROW_FOR_LACK_OF_HOLES,
   ESCALATE_COLLECT,
   ESCALATE_COMPACT,
   ESCALATE_GROW,
@@ -551,6 +552,12 @@ static void mutator_escalate(struct gc_mutator *mut,
     break;
   case ESCALATE_GROW:
     heap_satisfy_by_growth(heap, request, heap_grow_for_request);
+    break;
+  case ESCALATE_GROW_FOR_LACK_OF_HOLES:
+    heap_satisfy_by_growth(heap, request, heap_grow_for_lack_of_holes);
+    /* Nothing is left but to look at all holes and, if that is in vain, to
+       collect.  */
+    request->effort = NOFL_SWEEP_ALL;
     break;
   case ESCALATE_COLLECT:
     if (!heap_is_inhibited(heap))
@@ -620,7 +627,8 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
       GC_UNLIKELY(heap_nursery_is_full(mut->heap)))
     mutator_collect_nursery(mut, a, granules);
   if (a->limit - a->alloc < size &&
-      !nofl_allocator_refill(&mut->heap->space, a, granules, 0)) {
+      !nofl_allocator_refill(&mut->heap->space, a, granules, 0,
+                             NOFL_SWEEP_SOME)) {
     struct mmc_request request = {.allocator = a, .granules = granules};
     if (!mutator_satisfy(mut, &request))
       return NULL;

@@ -455,21 +455,31 @@ static int nofl_allocator_use_empty(struct nofl_space *space,
   return 1;
 }
 
-/* Make the allocator's current hole one with room for GRANULES.  A request
-   sweeps a bounded number of blocks before it takes an empty one, so that a
-   big one does not grind through the whole heap.  Returns 0 when the space has
-   no room without a collection.  */
+/* How many blocks a request sweeps to find a hole.  What is too small for it is lost
+   to other requests, or nearly so.  */
+enum nofl_effort {
+  NOFL_SWEEP_NONE, /* take what is known, and empty blocks */
+  NOFL_SWEEP_SOME, /* the more, the smaller it is */
+  NOFL_SWEEP_ALL   /* some between empty blocks, until there is nothing left */
+};
+
+/* Make the allocator's current hole one with room for GRANULES.  Returns 0 if it
+   takes more than EFFORT, or, after all of it, a collection.  */
 static int nofl_allocator_find_hole(struct nofl_space *space,
                                     struct nofl_allocator *a, size_t granules,
-                                    int use_reserve) {
+                                    int use_reserve, enum nofl_effort effort) {
   nofl_allocator_leave_hole(space, a, 1);
   if (a->block && nofl_allocator_next_hole(space, a, granules))
     return 1;
   if (nofl_allocator_use_hole_set(a, granules))
     return 1;
+  int thorough = effort == NOFL_SWEEP_ALL;
+  unsigned sweeps =
+      effort == NOFL_SWEEP_NONE
+          ? 0
+          : nofl_log2_floor(NOFL_GRANULES_PER_BLOCK / granules) + 1;
   for (;;) {
     int exhausted = 0;
-    unsigned sweeps = nofl_log2_floor(NOFL_GRANULES_PER_BLOCK / granules) + 1;
     for (unsigned i = 0; i < sweeps && !exhausted; i++) {
       int found = nofl_allocator_sweep_block(space, a, granules, 0);
       if (found > 0)
@@ -482,22 +492,25 @@ static int nofl_allocator_find_hole(struct nofl_space *space,
       return 1;
     if (exhausted)
       break;
+    if (!thorough)
+      return 0;
   }
-  for (;;) {
+  for (unsigned i = 0; i < sweeps || thorough; i++) {
     int found = nofl_allocator_sweep_block(space, a, granules, 1);
     if (found)
       return found > 0;
   }
+  return 0;
 }
 
-/* Make room for GRANULES at the allocation pointer, cleared.  Returns 0 when
-   only a collection can help.  */
+/* Make room for GRANULES at the allocation pointer, cleared.  Returns 0 if it takes
+   more than EFFORT, or, after all of it, a collection.  */
 static int nofl_allocator_refill(struct nofl_space *space,
                                  struct nofl_allocator *a, size_t granules,
-                                 int use_reserve) {
+                                 int use_reserve, enum nofl_effort effort) {
   size_t bytes = granules << NOFL_GRANULE_SIZE_LOG_2;
   if (a->hole_end - a->alloc < bytes &&
-      !nofl_allocator_find_hole(space, a, granules, use_reserve))
+      !nofl_allocator_find_hole(space, a, granules, use_reserve, effort))
     return 0;
   if (a->limit - a->alloc < bytes)
     nofl_allocator_advance_limit(a, granules, 1);

@@ -47,14 +47,15 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement);
 GC_EMBEDDER_API inline size_t gc_finalizer_priority_count(void);
 
 /* REF denotes an object outside the collector's memory.  Nonzero if this is
-   the first visit in the collection: the object is then traced by
+   the first visit since gc_extern_space_start_gc: the object is then traced by
    gc_trace_object.  Not called for words that only may be references.  Concurrent
    on several threads.  */
 GC_EMBEDDER_API inline int
 gc_extern_space_visit(struct gc_extern_space *space,
                       struct gc_ref ref) GC_ALWAYS_INLINE;
 
-/* Around each collection, on one thread.  SPACE may be NULL.  */
+/* Around each trace, on one thread: a compaction may trace twice, first to mark only
+   and then to move objects.  SPACE may be NULL.  */
 GC_EMBEDDER_API inline void
 gc_extern_space_start_gc(struct gc_extern_space *space, int is_minor_gc);
 GC_EMBEDDER_API inline void

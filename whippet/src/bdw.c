@@ -575,6 +575,8 @@ static int set_heap_size(const struct gc_common_options *options) {
   if (size < MIN_HEAP_SIZE)
     size = MIN_HEAP_SIZE;
   size_t maximum = options->maximum_heap_size;
+  if (maximum && maximum < MIN_HEAP_SIZE)
+    maximum = MIN_HEAP_SIZE;
   if (options->heap_size_policy == GC_HEAP_SIZE_FIXED)
     maximum = size;
   if (maximum && maximum < size)

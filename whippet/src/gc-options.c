@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /* Run-time options: defaults, ranges and the syntax of their values.  */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "gc-options-internal.h"
 
 #include "gc-platform.h"

@@ -2,7 +2,9 @@
 /* The operating system interface on GNU/Linux.  The search for global roots is
    in gc-platform-global-roots.h.  */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "gc-platform.h"
 
 #include "gc-align.h"

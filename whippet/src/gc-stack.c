@@ -7,7 +7,9 @@
    so that frame is copied as well.  What the caller's caller-saved registers
    hold is in the caller's frame.  */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "gc-stack.h"
 
 #include "gc-align.h"

@@ -14,6 +14,7 @@
 #include "gc-assert.h"
 #include "gc-atomics.h"
 #include "gc-config.h"
+#include "gc-displacement.h"
 #include "gc-edge.h"
 #include "gc-ref.h"
 #include "large-runs.h"
@@ -244,8 +245,7 @@ large_space_resolve_conservative(struct large_space *space, uintptr_t addr,
   if (!large_space_contains(space, addr))
     return gc_ref_null();
   uintptr_t displacement = addr & (large_page_size(space) - 1);
-  if (!possibly_interior &&
-      !gc_is_valid_conservative_ref_displacement(displacement))
+  if (!possibly_interior && !gc_accepts_displacement(displacement))
     return gc_ref_null();
   if (!during_collection)
     pthread_mutex_lock(&space->lock);

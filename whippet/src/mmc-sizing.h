@@ -66,9 +66,11 @@ static inline size_t heap_round_size(size_t size) {
 }
 
 static inline size_t heap_limit_size(struct gc_heap *heap, size_t size) {
-  if (heap->sizing.maximum_size && size > heap->sizing.maximum_size)
-    size = heap->sizing.maximum_size;
-  return heap_round_size(size);
+  size_t most = heap->sizing.maximum_size & ~(NOFL_BLOCK_SIZE - 1);
+  size = heap_round_size(size);
+  if (heap->sizing.maximum_size && size > most)
+    size = heap_round_size(most);
+  return size;
 }
 
 /* The one place where the heap's size changes.  The size is that of blocks and
@@ -355,14 +357,17 @@ static int heap_is_sparse(struct gc_heap *heap) {
   return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
 }
 
-/* Of CANDIDATES blocks, EMPTIED became empty.  */
+/* Of CANDIDATES blocks, EMPTIED became empty.  A compaction takes many times as long
+   as a collection that only marks.  What is to be compacted again as soon as that
+   is allowed does not stay compact.  */
 static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
                                      size_t emptied) {
   uint32_t interval = heap->compaction_interval;
   int useful =
       emptied * 2 > candidates && emptied * 16 > heap->space.used_blocks;
+  int lasted = heap->compaction_clock - heap->next_compaction > interval / 4;
   heap->compaction_was_useful = useful;
-  interval = useful ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
+  interval = useful && lasted ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
   if (interval < MMC_MIN_COMPACTION_INTERVAL)
     interval = MMC_MIN_COMPACTION_INTERVAL;
   if (interval > MMC_MAX_COMPACTION_INTERVAL)

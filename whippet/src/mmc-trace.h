@@ -430,8 +430,7 @@ static void trace_ambiguous_range(struct trace_worker *worker, uintptr_t lo,
                                           res->limit - res->base, candidates);
     for (size_t i = 0; i < found; i++) {
       uintptr_t word = candidates[i];
-      if (interior || gc_is_valid_conservative_ref_displacement(
-                          word & (sizeof(uintptr_t) - 1)))
+      if (interior || gc_accepts_displacement(word & (sizeof(uintptr_t) - 1)))
         trace_ambiguous_word(worker, word, interior);
     }
     lo += count * sizeof(uintptr_t);

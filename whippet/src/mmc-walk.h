@@ -166,8 +166,7 @@ static inline void walk_ambiguous_word(struct mmc_walk *walk, uintptr_t *loc,
                                        uintptr_t word) {
   struct gc_heap *heap = walk->heap;
   if (word < GC_MIN_OBJECT_ADDRESS ||
-      !gc_is_valid_conservative_ref_displacement(word &
-                                                 (sizeof(uintptr_t) - 1)))
+      !gc_accepts_displacement(word & (sizeof(uintptr_t) - 1)))
     return;
   uintptr_t addr = 0;
   if (nofl_space_contains(&heap->space, word))
@@ -225,8 +224,7 @@ static MMC_NO_SANITIZE void walk_ambiguous_root(uintptr_t lo, uintptr_t hi,
   for (; lo + sizeof(uintptr_t) <= hi; lo += sizeof(uintptr_t)) {
     uintptr_t word = trace_load_ambiguous(lo), addr = 0;
     if (word < GC_MIN_OBJECT_ADDRESS ||
-        !(interior || gc_is_valid_conservative_ref_displacement(
-                          word & (sizeof(uintptr_t) - 1))))
+        !(interior || gc_accepts_displacement(word & (sizeof(uintptr_t) - 1))))
       continue;
     if (nofl_space_contains(&heap->space, word))
       addr = nofl_resolve_conservative(&heap->space, word, interior);

@@ -786,8 +786,8 @@ struct gc_ref gc_resolve_conservative_ref(struct gc_heap *heap,
   uintptr_t word = gc_conservative_ref_value(ref);
   if (word < GC_MIN_OBJECT_ADDRESS)
     return gc_ref_null();
-  if (!possibly_interior && !gc_is_valid_conservative_ref_displacement(
-                                word & (sizeof(uintptr_t) - 1)))
+  if (!possibly_interior &&
+      !gc_accepts_displacement(word & (sizeof(uintptr_t) - 1)))
     return gc_ref_null();
   if (nofl_space_contains_object_address(&heap->space, word))
     return gc_ref(

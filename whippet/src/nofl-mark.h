@@ -15,6 +15,7 @@
 
 #include <sched.h>
 
+#include "gc-displacement.h"
 #include "gc-edge.h"
 #include "gc-embedder-api.h"
 #include "gc-ref.h"
@@ -255,7 +256,7 @@ static NOFL_MAY_RACE uintptr_t nofl_resolve_conservative(
     if (start < 0)
       return 0;
     g = start;
-  } else if (!gc_is_valid_conservative_ref_displacement(displacement)) {
+  } else if (!gc_accepts_displacement(displacement)) {
     return 0;
   }
   if (!nofl_granule_has_live_object(space, block, g, meta))

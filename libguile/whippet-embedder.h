@@ -65,8 +65,9 @@
 /* Programs that allocate fast would get five times their live data.  Most of
    them are hardly slower with half of that.  */
 #define GC_EMBEDDER_HEAP_MULTIPLE_MAX 2.5
-/* By the square-root rule large heaps would get no more than a tenth.  */
-#define GC_EMBEDDER_HEAP_MULTIPLE_MIN 1.25
+/* By the square-root rule large heaps would get no more than a tenth; BDW-GC
+   gives them a third.  */
+#define GC_EMBEDDER_HEAP_MULTIPLE_MIN 1.33
 
 /* Mark functions of smobs mark what memory of malloc refers to.  */
 #define GC_EMBEDDER_FIXES_REFERENTS 1

@@ -533,6 +533,46 @@ static void one_pause_is_one_collection(void **state) {
   test_heap_finish(t);
 }
 
+/* In a heap whose holes are all small, larger objects now and then do not cause a
+   collection each: the heap grows by a little instead.  */
+static void small_holes_cause_no_collections(void **state) {
+  (void)state;
+  enum { N = 400000 };
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=growable,heap-size=18m,heap-double-threshold=1m,"
+      "parallelism=1",
+      "verify");
+  t->root.ref = test_make_node(t->mut, N, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *kid = test_make_node(t->mut, 1, 0);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  struct test_node *root = t->root.ref;
+  for (uint32_t i = 0; i < N; i += 2)
+    root->edges[i] = NULL;
+  root = NULL;
+  t->heap->next_sparse = t->heap->next_compaction =
+      t->heap->compaction_clock + 1000;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  pthread_mutex_lock(&t->heap->lock);
+  heap_resize(t->heap, heap_least_size(t->heap));
+  pthread_mutex_unlock(&t->heap->lock);
+  uint32_t epoch = t->heap->epoch;
+  size_t before = t->heap->heap_size;
+  size_t room = before - t->heap->live_bytes, allocated = 0;
+  assert_true(room > before / MMC_EARLY_ROOM);
+  while (allocated < room / 8) {
+    test_make_bytes(t->mut, 600);
+    for (int i = 0; i < 10; i++)
+      test_make_box(t->mut, i);
+    allocated += 600 + 10 * 16;
+  }
+  assert_in_range(t->heap->epoch - epoch, 0, 1);
+  assert_true(t->heap->heap_size <= before + before / 4);
+  heap_verify_blocks(t->heap);
+  test_heap_finish(t);
+}
+
 /* Who wakes another worker has something ready for it; it does so after as much
    work, not as many objects.  */
 
@@ -739,6 +779,7 @@ int main(void) {
       cmocka_unit_test(workers_are_woken_for_all_kinds),
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(one_pause_is_one_collection),
+      cmocka_unit_test(small_holes_cause_no_collections),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),
       cmocka_unit_test(kicks_during_ticks_are_not_lost),

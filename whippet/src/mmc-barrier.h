@@ -44,6 +44,43 @@ static void mutator_release_edges(struct gc_mutator *mut) {
   mut->edges = NULL;
 }
 
+static void heap_free_edge_buffer(struct gc_heap *heap,
+                                  struct edge_buffer *buf) {
+  pthread_mutex_lock(&heap->edges_lock);
+  buf->next = heap->free_edges;
+  heap->free_edges = buf;
+  pthread_mutex_unlock(&heap->edges_lock);
+}
+
+/* The same when its thread goes: threads that come and go must not leave a buffer
+   each, with an edge or two.  With heap->lock held.  */
+static void mutator_bequeath_edges(struct gc_mutator *mut) {
+  struct gc_heap *heap = mut->heap;
+  struct edge_buffer *from = mut->edges, *to = heap->bequeathed_edges;
+  mut->edges = NULL;
+  if (!from)
+    return;
+  if (!to) {
+    heap->bequeathed_edges = from;
+    return;
+  }
+  while (from->count && to->count < EDGE_BUFFER_SIZE)
+    to->edges[to->count++] = from->edges[--from->count];
+  if (!from->count) {
+    heap_free_edge_buffer(heap, from);
+    return;
+  }
+  heap->bequeathed_edges = from;
+  heap_add_full_edges(heap, to);
+}
+
+/* In a pause.  */
+static void heap_release_bequeathed_edges(struct gc_heap *heap) {
+  if (heap->bequeathed_edges)
+    heap_add_full_edges(heap, heap->bequeathed_edges);
+  heap->bequeathed_edges = NULL;
+}
+
 static int mutator_remember_edge(struct gc_mutator *mut, struct gc_edge edge) {
   if (mut->edges && mut->edges->count == EDGE_BUFFER_SIZE)
     mutator_release_edges(mut);

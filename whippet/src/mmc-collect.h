@@ -48,6 +48,7 @@ static void heap_finish_allocators(struct gc_heap *heap) {
     nofl_allocator_finish(&heap->space, &m->ambiguous_allocator);
     mutator_release_edges(m);
   }
+  heap_release_bequeathed_edges(heap);
 }
 
 /* The main worker, prepared to trace something in the frames below the caller's,

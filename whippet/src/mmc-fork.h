@@ -26,7 +26,7 @@ static struct gc_heap *all_heaps;
 static void heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   nofl_allocator_finish(&heap->space, &mut->allocator);
   nofl_allocator_finish(&heap->space, &mut->ambiguous_allocator);
-  mutator_release_edges(mut);
+  mutator_bequeath_edges(mut);
   if (mut->next)
     mut->next->prev = mut->prev;
   if (mut->prev)

@@ -201,6 +201,8 @@ struct gc_heap {
 
   struct edge_buffer *full_edges; /* lock-free push, taken in pauses */
   struct edge_buffer *free_edges; /* protected by edges_lock */
+  /* Of threads that have gone, not full; protected by lock.  */
+  struct edge_buffer *bequeathed_edges;
   pthread_mutex_t edges_lock;
 
   /* Ambiguous ranges among the heap's roots, at the last collection.  */

@@ -102,6 +102,10 @@ static int heap_init_spaces(struct gc_heap *heap,
   if (!gc_reservation_init(&heap->reservation, heap_reservation_size(options),
                            2 * NOFL_SLAB_SIZE))
     return 0;
+  /* A heap of fixed size that will never have it is no heap of that size.  */
+  if (options->heap_size_policy == GC_HEAP_SIZE_FIXED &&
+      heap->reservation.limit - heap->reservation.base < size)
+    return 0;
   heap->heap_size = size;
   struct nofl_huge_pages huge_pages;
   heap_choose_huge_pages(&huge_pages);

@@ -246,6 +246,49 @@ static void foreign_fields_are_remembered_once(void **state) {
   test_heap_finish(t);
 }
 
+static size_t count_buffers(const struct edge_buffer *buf) {
+  size_t count = 0;
+  for (; buf; buf = buf->next)
+    count++;
+  return count;
+}
+
+/* Threads that come, remember an edge and go, do not leave a buffer each; and what
+   they have remembered holds.  */
+static void edges_of_gone_threads_share_buffers(void **state) {
+  (void)state;
+  enum { N = 3 * EDGE_BUFFER_SIZE };
+  struct test_heap *t = test_heap_make("heap-size=16m", "verify");
+  t->root.ref = test_make_node(t->mut, 500, 0);
+  for (uint32_t i = 0; i < 500; i++) {
+    struct test_node *kid = test_make_node(t->mut, 4, 0);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  gc_deactivate(t->mut);
+  for (uint32_t i = 0; i < N; i++) {
+    struct gc_mutator *mut = gc_init_for_thread(gc_empty_stack_addr(), t->heap);
+    assert_non_null(mut);
+    struct test_box *box = test_make_box(mut, i);
+    struct test_node *root = t->root.ref;
+    test_store(mut, root->edges[i % 500], i / 500, box);
+    gc_finish_for_thread(mut);
+  }
+  gc_reactivate(t->mut);
+  assert_in_range(count_buffers(t->heap->full_edges) +
+                      count_buffers(t->heap->free_edges) +
+                      count_buffers(t->heap->bequeathed_edges),
+                  3, 6);
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  assert_null(t->heap->bequeathed_edges);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *kid = ((struct test_node *)t->root.ref)->edges[i % 500];
+    struct test_box *box = kid->edges[i / 500];
+    assert_int_equal(box->tag, TEST_TAG(TEST_BOX, i));
+  }
+  test_heap_finish(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(inline_path_agrees_with_the_model),
@@ -255,6 +298,7 @@ int main(void) {
       cmocka_unit_test(large_and_foreign_holders),
       cmocka_unit_test(old_ephemerons_are_pushed_on_young_ones),
       cmocka_unit_test(foreign_fields_are_remembered_once),
+      cmocka_unit_test(edges_of_gone_threads_share_buffers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,9 +21,11 @@
 #include "mmc-attrs.h"
 
 /* Of an object of at least this size the program may not touch all soon: fresh
-   memory is left to page faults, and dirty memory discarded instead of
-   cleared.  */
-#define LARGE_DISCARD_THRESHOLD ((size_t)64 * 1024 * 1024)
+   memory is left to page faults.  */
+#define LARGE_POPULATE_THRESHOLD ((size_t)64 * 1024 * 1024)
+/* And dirty memory is discarded instead of cleared, from this size on: to get the
+   pages again takes several times as long, if all are used.  */
+#define LARGE_DISCARD_THRESHOLD ((size_t)256 * 1024 * 1024)
 /* Value of freed bytes in stress mode.  */
 #define LARGE_POISON 0xa5
 

@@ -244,13 +244,25 @@ static void heap_trace_ephemerons(struct gc_heap *heap) {
   heap_trace(heap);
 }
 
-static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
+static size_t heap_bytes_traced(struct gc_heap *heap) {
+  size_t bytes = 0;
+  for (unsigned i = 0; i < heap->tracer.parallelism; i++)
+    bytes += heap->tracer.workers[i].bytes_traced;
+  return bytes;
+}
+
+/* Returns how many bytes finalizers, which have fired, and objects occupy that only
+   they keep alive.  */
+static size_t heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   size_t priorities = gc_finalizer_priority_count();
+  size_t before = heap_bytes_traced(heap), fired = 0;
   for (size_t p = 0; p < priorities; p++) {
     struct trace_worker *worker = heap_lone_worker(heap);
-    if (!gc_resolve_finalizers(heap->finalizers, p, is_minor, trace_visit_root,
-                               heap, worker))
+    size_t count = gc_resolve_finalizers(heap->finalizers, p, is_minor,
+                                         trace_visit_root, heap, worker);
+    if (!count)
       continue;
+    fired += count;
     heap_trace(heap);
     heap_trace_ephemerons(heap);
     /* Nor may ephemerons that this has reached find a key that a finalizer of a
@@ -258,6 +270,10 @@ static void heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
     if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
       heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   }
+  /* Without a count that has been taken anew.  */
+  size_t after = heap_bytes_traced(heap);
+  return fired * trace_size_in_heap(gc_finalizer_size()) +
+         (after > before && !heap->tracer.recounted ? after - before : 0);
 }
 
 /* An event of the trace, of which one collection reports one: see
@@ -274,6 +290,7 @@ enum cycle { CYCLE_REPORTED, CYCLE_UNREPORTED };
 static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
                              size_t max_survivors, enum cycle cycle) {
   int is_minor = kind == GC_COLLECTION_MINOR;
+  uint64_t died_before = heap->statistics.ephemerons_died;
   size_t candidates = 0;
   heap_lone_worker(heap);
   if (kind == GC_COLLECTION_COMPACTING) {
@@ -292,8 +309,10 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
     heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   CYCLE_EVENT(heap, cycle, ephemerons_traced);
-  heap_trace_finalizers(heap, is_minor);
+  size_t doomed = heap_trace_finalizers(heap, is_minor);
   heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
+  size_t died = heap->statistics.ephemerons_died - died_before;
+  heap->doomed_bytes = doomed + died * trace_size_in_heap(gc_ephemeron_size());
   CYCLE_EVENT(heap, cycle, finalizers_traced);
   return candidates;
 }

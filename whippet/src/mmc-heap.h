@@ -191,6 +191,9 @@ struct gc_heap {
   size_t passed_granules;    /* allocated since fragmentation was forgotten */
 
   size_t live_bytes; /* at the end of the last collection */
+  /* The part of them that most likely is not live any more at the end of the next:
+     ephemerons that have died, what has been resurrected to be finalized.  */
+  size_t doomed_bytes;
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
   /* Bytes; relaxed atomic.  */

@@ -232,6 +232,14 @@ static size_t heap_least_size(struct gc_heap *heap) {
   return bytes;
 }
 
+/* What the size of the heap goes by.  Else a program most of whose garbage dies one
+   collection late, as the entries of weak tables do, would have a heap in
+   proportion to its garbage.  */
+static size_t heap_lasting_bytes(struct gc_heap *heap) {
+  size_t doomed = heap->doomed_bytes;
+  return doomed < heap->live_bytes ? heap->live_bytes - doomed : 0;
+}
+
 /* At the end of a collection, world stopped; or by the ticker.  EXPECTED: bytes
    of the large object that the collection is for.  They count as live: else the
    heap would be sized without it, and the request, which then finds no room,
@@ -239,7 +247,7 @@ static size_t heap_least_size(struct gc_heap *heap) {
 static void heap_apply_sizing_policy(struct gc_heap *heap, size_t expected) {
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return;
-  size_t live = heap->live_bytes + expected;
+  size_t live = heap_lasting_bytes(heap) + expected;
   size_t size = heap_policy_size(heap, live);
   if (heap->sizing.policy == GC_HEAP_SIZE_ADAPTIVE)
     size = heap_shrink_slowly(heap, size, live);
@@ -276,14 +284,19 @@ static int heap_is_early(struct gc_heap *heap) {
 }
 
 /* Where all holes are small, a larger object now and then must not cause a
-   collection each time.  */
+   collection each time; nor large objects that find no room beside blocks which
+   are mostly free.  */
 static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
                                        struct mmc_request *request) {
-  if (request->large_bytes || heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
-      !heap_is_early(heap))
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED || !heap_is_early(heap))
     return 0;
   size_t before = heap->heap_size;
   size_t extra = before / MMC_EARLY_GROWTH + NOFL_BLOCK_SIZE;
+  if (request->large_bytes) {
+    extra = before / MMC_EARLY_ROOM;
+    if (request->large_bytes > extra)
+      return 0;
+  }
   size_t size = heap_limit_size(heap, before + extra);
   if (size <= before)
     return 0;

@@ -495,7 +495,7 @@ static int heap_grow_by_policy(struct gc_heap *heap,
   if (heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   size_t before = heap->heap_size;
-  size_t live = heap->live_bytes + request_expected_bytes(request);
+  size_t live = heap_lasting_bytes(heap) + request_expected_bytes(request);
   size_t target = heap_limit_size(heap, heap_policy_size(heap, live));
   if (target <= before)
     return 0;
@@ -651,7 +651,7 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
 /* Get the fresh pages of a large object, unless the program may not use all of
    it soon, or somebody waits for this thread.  */
 static void mutator_populate(struct gc_mutator *mut, void *mem, size_t size) {
-  if (size >= LARGE_DISCARD_THRESHOLD)
+  if (size >= LARGE_POPULATE_THRESHOLD)
     return;
   for (size_t offset = 0; offset < size && !heap_should_stop(mut->heap);
        offset += MMC_POPULATE_SLICE) {

@@ -573,6 +573,47 @@ static void small_holes_cause_no_collections(void **state) {
   test_heap_finish(t);
 }
 
+/* What dies late does not make the heap larger.  */
+static void dying_things_are_not_sized_for(void **state) {
+  (void)state;
+  if (!TEST_EXACT)
+    skip();
+  enum { N = 10000 };
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=growable,heap-size=16m,parallelism=1", "verify");
+  size_t ephemeron = trace_size_in_heap(gc_ephemeron_size());
+  size_t finalizer = trace_size_in_heap(gc_finalizer_size());
+  size_t box = trace_size_in_heap(sizeof(struct test_box));
+  struct test_handle key = {NULL, NULL}, value = {NULL, NULL};
+  t->root.ref = test_make_node(t->mut, N, 0);
+  test_push(t, &key);
+  test_push(t, &value);
+  for (uint32_t i = 0; i < N; i++) {
+    key.ref = test_make_box(t->mut, i);
+    value.ref = test_make_box(t->mut, i);
+    test_store(t->mut, t->root.ref, i,
+               test_make_ephemeron(t->mut, &key, &value));
+    key.ref = value.ref = NULL;
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_int_equal(t->heap->doomed_bytes, N * ephemeron);
+  assert_int_equal(heap_lasting_bytes(t->heap),
+                   t->heap->live_bytes - N * ephemeron);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_int_equal(t->heap->doomed_bytes, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    key.ref = test_make_box(t->mut, i);
+    test_attach_finalizer(t->mut, 0, &key, i);
+    key.ref = NULL;
+  }
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_in_range(t->heap->doomed_bytes, N * (finalizer + box),
+                  N * (finalizer + 4 * box));
+  test_pop(t, &value);
+  test_pop(t, &key);
+  test_heap_finish(t);
+}
+
 /* Who wakes another worker has something ready for it; it does so after as much
    work, not as many objects.  */
 
@@ -780,6 +821,7 @@ int main(void) {
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(one_pause_is_one_collection),
       cmocka_unit_test(small_holes_cause_no_collections),
+      cmocka_unit_test(dying_things_are_not_sized_for),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),
       cmocka_unit_test(kicks_during_ticks_are_not_lost),

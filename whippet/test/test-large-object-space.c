@@ -149,7 +149,9 @@ static void test_conservative_resolution(void **state) {
   size_t page = gc_platform_page_size();
   uintptr_t p = (uintptr_t)allocate_filled(s, 5 * page - 7, 0);
   assert_int_equal(resolve(s, p, 0), p);
-  assert_int_equal(resolve(s, p + 3, 0), p);
+  /* Embedders are asked where roots are ambiguous.  */
+  int asked = GC_CONSERVATIVE_ROOTS || GC_CONSERVATIVE_TRACE;
+  assert_int_equal(resolve(s, p + 3, 0), asked ? p : 0);
   assert_int_equal(resolve(s, p + 1, 0), 0);
   assert_int_equal(resolve(s, p + page, 0), 0);
   assert_int_equal(resolve(s, p + page + 3, 0), 0);

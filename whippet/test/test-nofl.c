@@ -725,9 +725,9 @@ static void large_objects_are_populated(void **state) {
   struct test_heap *t = test_heap_make("heap-size=256m", NULL);
   void *large = gc_allocate(t->mut, size, GC_ALLOCATION_UNTAGGED_POINTERLESS);
   assert_int_equal(pages_resident(large, size), all);
-  large = gc_allocate(t->mut, LARGE_DISCARD_THRESHOLD,
+  large = gc_allocate(t->mut, LARGE_POPULATE_THRESHOLD,
                       GC_ALLOCATION_UNTAGGED_POINTERLESS);
-  assert_int_equal(pages_resident(large, LARGE_DISCARD_THRESHOLD), 0);
+  assert_int_equal(pages_resident(large, LARGE_POPULATE_THRESHOLD), 0);
   void *mem = gc_platform_map(size);
   gc_atomic_store(&t->heap->stop_flag, 1);
   mutator_populate(t->mut, mem, size);

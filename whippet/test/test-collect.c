@@ -603,7 +603,7 @@ static void dying_things_are_not_sized_for(void **state) {
   assert_int_equal(t->heap->doomed_bytes, 0);
   for (uint32_t i = 0; i < N; i++) {
     key.ref = test_make_box(t->mut, i);
-    test_attach_finalizer(t->mut, 0, &key, i);
+    test_attach_finalizer(t->mut, 0, &key, 9);
     key.ref = NULL;
   }
   gc_collect(t->mut, GC_COLLECTION_MAJOR);

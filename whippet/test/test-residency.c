@@ -3,6 +3,7 @@
 
 #include "../src/mmc.c"
 
+#include <limits.h>
 #include <sys/resource.h>
 
 #include "pages.h"
@@ -127,22 +128,31 @@ static long page_faults(void) {
   return usage.ru_minflt;
 }
 
+static void make_mixture(struct test_heap *t, int rounds) {
+  for (int i = 0; i < rounds; i++) {
+    make_large(t, 8 * MIB);
+    make_small(t, 8 * MIB);
+  }
+}
+
 /* A program of a constant mixture settles: hardly anything is given back then
-   that it wants again at once.  */
+   that it wants again at once.  The system may take pages away, too: the least of
+   some counts is right.  */
 static void mixture_settles(void **state) {
   (void)state;
   struct test_heap *t =
       start("heap-size-policy=fixed,heap-size=64m,parallelism=1");
-  long faults = 0;
-  for (int round = 0; round < 40; round++) {
-    make_large(t, 8 * MIB);
-    make_small(t, 8 * MIB);
-    if (round == 19)
-      faults = page_faults();
+  make_mixture(t, 20);
+  long least = LONG_MAX;
+  for (int i = 0; i < 4; i++) {
+    long before = page_faults();
+    make_mixture(t, 10);
+    long faults = page_faults() - before;
+    if (faults < least)
+      least = faults;
   }
-  faults = page_faults() - faults;
-  size_t pages = 20 * 16 * MIB / gc_platform_page_size();
-  assert_in_range(faults, 0, pages / 50);
+  size_t pages = 10 * 16 * MIB / gc_platform_page_size();
+  assert_in_range(least, 0, pages / 50);
   finish(t);
 }
 

@@ -52,8 +52,9 @@ static void heap_free_edge_buffer(struct gc_heap *heap,
   pthread_mutex_unlock(&heap->edges_lock);
 }
 
-/* The same when its thread goes: threads that come and go must not leave a buffer
-   each, with an edge or two.  With heap->lock held.  */
+/* Give up MUT's buffer when its thread goes: threads that come and go must not leave
+   a buffer each, with an edge or two.  With heap->lock held; edges_lock comes after
+   it.  */
 static void mutator_bequeath_edges(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
   struct edge_buffer *from = mut->edges, *to = heap->bequeathed_edges;

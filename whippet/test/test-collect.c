@@ -482,6 +482,7 @@ static void note_finalizers(void *data) {
   note_event('f');
 }
 
+/* It traces twice, if objects can move.  */
 static void check_one_collection(struct test_heap *t,
                                  enum gc_collection_kind kind,
                                  const char *events) {
@@ -493,17 +494,16 @@ static void check_one_collection(struct test_heap *t,
   gc_collect(t->mut, kind);
   gc_heap_statistics(heap, &after);
   assert_string_equal(trace_events, events);
-  assert_int_equal(heap->epoch, epoch + 2);
-  assert_int_equal(after.collections_major, before.collections_major);
+  assert_int_equal(heap->epoch, epoch + (TEST_MOVES ? 2 : 1));
+  assert_int_equal(after.collections_major,
+                   before.collections_major + !TEST_MOVES);
   assert_int_equal(after.collections_minor, before.collections_minor);
   assert_int_equal(after.collections_compacting,
-                   before.collections_compacting + 1);
+                   before.collections_compacting + TEST_MOVES);
 }
 
 static void one_pause_is_one_collection(void **state) {
   (void)state;
-  if (!TEST_MOVES)
-    skip();
   struct test_heap *t = test_heap_make(
       "heap-size-policy=growable,heap-size=32m,parallelism=1", NULL);
   t->root.ref = test_make_node(t->mut, 200000, 0);
@@ -520,7 +520,8 @@ static void one_pause_is_one_collection(void **state) {
   listener.finalizers_traced = note_finalizers;
   t->heap->listener = listener;
   t->heap->listener_data = t->heap;
-  check_one_collection(t, GC_COLLECTION_COMPACTING, "3lrhef");
+  check_one_collection(t, GC_COLLECTION_COMPACTING,
+                       TEST_MOVES ? "3lrhef" : "2lrhef");
   if (!GC_GENERATIONAL) {
     struct test_node *root = t->root.ref;
     for (uint32_t i = 0; i < 200000; i++)
@@ -573,12 +574,50 @@ static void small_holes_cause_no_collections(void **state) {
   test_heap_finish(t);
 }
 
+/* A compaction makes the next one rarer if it gained little, or if it was due as soon
+   as it was allowed, since then the last one has not lasted.  */
+static void compactions_that_do_not_last_become_rarer(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+  struct gc_heap *heap = t->heap;
+  size_t all = heap->space.used_blocks + 16;
+  uint32_t least = MMC_MIN_COMPACTION_INTERVAL;
+  heap->compaction_interval = least;
+  heap->next_compaction = 1000;
+  heap->compaction_clock = 1000 + least;
+  heap_schedule_compaction(heap, all, all);
+  assert_true(heap->compaction_was_useful);
+  assert_int_equal(heap->compaction_interval, least);
+  assert_int_equal(heap->next_compaction, heap->compaction_clock + least);
+  /* Due at once: twice as long, up to the maximum.  */
+  for (uint32_t interval = 2 * least; interval <= MMC_MAX_COMPACTION_INTERVAL;
+       interval *= 2) {
+    heap->compaction_clock = heap->next_compaction;
+    heap_schedule_compaction(heap, all, all);
+    assert_true(heap->compaction_was_useful);
+    assert_int_equal(heap->compaction_interval, interval);
+  }
+  heap->compaction_clock = heap->next_compaction;
+  heap_schedule_compaction(heap, all, all);
+  assert_int_equal(heap->compaction_interval, MMC_MAX_COMPACTION_INTERVAL);
+  /* It lasted.  */
+  heap->compaction_clock = heap->next_compaction + MMC_MAX_COMPACTION_INTERVAL;
+  heap_schedule_compaction(heap, all, all);
+  assert_int_equal(heap->compaction_interval, least);
+  /* It lasted, but gained nothing.  */
+  heap->compaction_clock = heap->next_compaction + least;
+  heap_schedule_compaction(heap, all, 0);
+  assert_false(heap->compaction_was_useful);
+  assert_int_equal(heap->compaction_interval, 2 * least);
+  test_heap_finish(t);
+}
+
 /* What dies late does not make the heap larger.  */
 static void dying_things_are_not_sized_for(void **state) {
   (void)state;
-  if (!TEST_EXACT)
-    skip();
-  enum { N = 10000 };
+  /* Some may be found alive where roots are ambiguous.  */
+  enum { N = 10000, SOME = TEST_EXACT ? 0 : 100 };
   struct test_heap *t = test_heap_make(
       "heap-size-policy=growable,heap-size=16m,parallelism=1", "verify");
   size_t ephemeron = trace_size_in_heap(gc_ephemeron_size());
@@ -596,18 +635,18 @@ static void dying_things_are_not_sized_for(void **state) {
     key.ref = value.ref = NULL;
   }
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
-  assert_int_equal(t->heap->doomed_bytes, N * ephemeron);
+  assert_in_range(t->heap->doomed_bytes, (N - SOME) * ephemeron, N * ephemeron);
   assert_int_equal(heap_lasting_bytes(t->heap),
-                   t->heap->live_bytes - N * ephemeron);
+                   t->heap->live_bytes - t->heap->doomed_bytes);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
-  assert_int_equal(t->heap->doomed_bytes, 0);
+  assert_in_range(t->heap->doomed_bytes, 0, SOME * ephemeron);
   for (uint32_t i = 0; i < N; i++) {
     key.ref = test_make_box(t->mut, i);
     test_attach_finalizer(t->mut, 0, &key, 9);
     key.ref = NULL;
   }
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
-  assert_in_range(t->heap->doomed_bytes, N * (finalizer + box),
+  assert_in_range(t->heap->doomed_bytes, (N - SOME) * (finalizer + box),
                   N * (finalizer + 4 * box));
   test_pop(t, &value);
   test_pop(t, &key);
@@ -821,6 +860,7 @@ int main(void) {
       cmocka_unit_test(sparse_heap_gives_memory_back),
       cmocka_unit_test(one_pause_is_one_collection),
       cmocka_unit_test(small_holes_cause_no_collections),
+      cmocka_unit_test(compactions_that_do_not_last_become_rarer),
       cmocka_unit_test(dying_things_are_not_sized_for),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),

@@ -260,12 +260,17 @@ static void unmap(uintptr_t low, uintptr_t high) {
   }
 }
 
-static void *map_anonymous(size_t size, int protection, int flags) {
+static void *map_anonymous_at(void *where, size_t size, int protection,
+                              int flags) {
   if (fault_injected(GC_PLATFORM_FAULT_MAP))
     return NULL;
   void *addr =
-      mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+      mmap(where, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   return addr == MAP_FAILED ? NULL : addr;
+}
+
+static void *map_anonymous(size_t size, int protection, int flags) {
+  return map_anonymous_at(NULL, size, protection, flags);
 }
 
 void *gc_platform_reserve(size_t size, size_t alignment) {
@@ -294,6 +299,16 @@ void *gc_platform_reserve(size_t size, size_t alignment) {
   unmap(low, aligned);
   unmap(aligned + size, low + padded);
   return (void *)aligned;
+}
+
+int gc_platform_reserve_at(void *addr, size_t size) {
+  GC_ASSERT(is_page_aligned(addr, size));
+  void *mem = map_anonymous_at(addr, size, PROT_NONE,
+                               MAP_NORESERVE | MAP_FIXED_NOREPLACE);
+  /* A kernel that does not know the flag takes the address for a hint.  */
+  if (mem && mem != addr)
+    unmap((uintptr_t)mem, (uintptr_t)mem + size);
+  return mem == addr;
 }
 
 void *gc_platform_map(size_t size) {

@@ -57,6 +57,10 @@ GC_INTERNAL void gc_platform_current_thread_stack(uintptr_t *low,
    that cannot be accessed and cost no memory.  NULL on failure.  */
 GC_INTERNAL void *gc_platform_reserve(size_t size, size_t alignment);
 
+/* Reserve the SIZE bytes at ADDR, a page, likewise.  1, or 0 on failure, also if
+   something is mapped there.  */
+GC_INTERNAL int gc_platform_reserve_at(void *addr, size_t size);
+
 /* Make reserved or decommitted memory readable and writable.  It reads as
    zero.  1, or 0 on failure.  */
 GC_INTERNAL int gc_platform_commit(void *addr, size_t size);
@@ -155,7 +159,7 @@ GC_INTERNAL void gc_platform_exclude_global_root(void *addr, size_t size);
 /* ---- Fault injection ---- */
 
 enum gc_platform_fault_kind {
-  GC_PLATFORM_FAULT_MAP,     /* reserve, map */
+  GC_PLATFORM_FAULT_MAP,     /* reserve, reserve_at, map */
   GC_PLATFORM_FAULT_PROTECT, /* commit, protect */
   GC_PLATFORM_FAULT_THREAD,  /* thread_create */
   GC_PLATFORM_FAULT_KINDS

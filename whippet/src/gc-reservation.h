@@ -12,10 +12,11 @@
    comparison, and the range never moves.
 
    When the address space itself is limited, the middle of the free part can be
-   given back (gc_reservation_trim).  Then the ends grow up to the hole only:
-   `gap_low' bounds low_top and `gap_high' bounds high_bottom.  Without a hole
-   the gap is the empty interval at the meeting point, wherever that will be:
-   gap_low is `limit' and gap_high is `base'.  */
+   given back (gc_reservation_trim).  Then `gap_low' bounds low_top and `gap_high'
+   bounds high_bottom.  An end that reaches the hole tries to get a part of it back,
+   which fails if others have mapped something there.  Without a hole the gap is the
+   empty interval at the meeting point, wherever that will be: gap_low is `limit'
+   and gap_high is `base'.  */
 
 #ifndef GC_RESERVATION_H
 #define GC_RESERVATION_H
@@ -30,6 +31,8 @@
 
 /* Alignment of the range, and unit of its size.  */
 #define GC_RESERVATION_UNIT ((size_t)4 * 1024 * 1024)
+/* An end that grows into the hole takes this much more, if it can.  */
+#define GC_RESERVATION_RECLAIM ((size_t)32 * 1024 * 1024)
 
 struct gc_reservation {
   /* Constant.  Both 0 if there is no reservation.  */
@@ -110,6 +113,36 @@ static inline void gc_reservation_unlock(struct gc_reservation *res) {
   pthread_mutex_unlock(&res->lock);
 }
 
+static inline int gc_reservation_has_hole(const struct gc_reservation *res) {
+  return res->gap_low < res->gap_high;
+}
+
+/* Get a part of the hole back, next to its low or its high end: MISSING bytes, or
+   some more.  With the lock held.  */
+static inline void gc_reservation_reclaim(struct gc_reservation *res, int low,
+                                          size_t missing) {
+  size_t hole = res->gap_high - res->gap_low;
+  if (!gc_reservation_has_hole(res) || missing > hole)
+    return;
+  missing = (missing + GC_RESERVATION_UNIT - 1) & ~(GC_RESERVATION_UNIT - 1);
+  size_t sizes[] = {missing + GC_RESERVATION_RECLAIM, missing};
+  for (int i = 0; i < 2; i++) {
+    size_t size = sizes[i] < hole ? sizes[i] : hole;
+    uintptr_t addr = low ? res->gap_low : res->gap_high - size;
+    if (!gc_platform_reserve_at((void *)addr, size))
+      continue;
+    if (size == hole) {
+      res->gap_low = res->limit;
+      res->gap_high = res->base;
+    } else if (low) {
+      res->gap_low += size;
+    } else {
+      res->gap_high -= size;
+    }
+    return;
+  }
+}
+
 /* Append BYTES, a multiple of the page size, to the low part.  Return its
    address, with contents zero, or NULL if it would meet the high part or the
    hole, or if the OS refuses.  Any thread.  */
@@ -118,6 +151,8 @@ static inline void *gc_reservation_extend_low(struct gc_reservation *res,
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t top = res->low_top;
+  if (top + bytes > res->gap_low && bytes <= res->high_bottom - top)
+    gc_reservation_reclaim(res, 1, top + bytes - res->gap_low);
   uintptr_t bound =
       res->gap_low < res->high_bottom ? res->gap_low : res->high_bottom;
   if (bytes <= bound - top && gc_platform_commit((void *)top, bytes)) {
@@ -134,6 +169,8 @@ static inline void *gc_reservation_extend_high(struct gc_reservation *res,
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t bottom = res->high_bottom;
+  if (bytes <= bottom - res->low_top && bottom - bytes < res->gap_high)
+    gc_reservation_reclaim(res, 0, res->gap_high - (bottom - bytes));
   uintptr_t bound = res->gap_high > res->low_top ? res->gap_high : res->low_top;
   if (bytes <= bottom - bound &&
       gc_platform_commit((void *)(bottom - bytes), bytes)) {
@@ -153,21 +190,22 @@ static inline size_t gc_reservation_release_range(uintptr_t low,
   return high - low;
 }
 
-/* Give the free part back to the OS, but for KEEP bytes next to each end; for
-   programs whose address space is limited.  Return how many bytes were given
+/* Give the free part back to the OS, but for KEEP_LOW and KEEP_HIGH bytes next to
+   the ends; for programs whose address space is limited.  Return how many bytes were given
    back.  The two sides of a hole are trimmed separately: others may have mapped
    something in it.  */
 static inline size_t gc_reservation_trim(struct gc_reservation *res,
-                                         size_t keep) {
+                                         size_t keep_low, size_t keep_high) {
   size_t mask = GC_RESERVATION_UNIT - 1, released;
   pthread_mutex_lock(&res->lock);
   size_t free = res->high_bottom - res->low_top;
-  if (keep > free)
-    keep = free;
-  uintptr_t low = (res->low_top + keep + mask) & ~mask;
-  uintptr_t high = (res->high_bottom - keep) & ~mask;
-  int has_hole = res->gap_low < res->gap_high;
-  if (has_hole) {
+  if (keep_low > free)
+    keep_low = free;
+  if (keep_high > free)
+    keep_high = free;
+  uintptr_t low = (res->low_top + keep_low + mask) & ~mask;
+  uintptr_t high = (res->high_bottom - keep_high) & ~mask;
+  if (gc_reservation_has_hole(res)) {
     released = gc_reservation_release_range(low, res->gap_low) +
                gc_reservation_release_range(res->gap_high, high);
     if (low < res->gap_low)
@@ -189,7 +227,7 @@ static inline size_t gc_reservation_trim(struct gc_reservation *res,
 static inline void gc_reservation_destroy(struct gc_reservation *res) {
   if (!res->base)
     return;
-  if (res->gap_low < res->gap_high) {
+  if (gc_reservation_has_hole(res)) {
     gc_reservation_release_range(res->base, res->gap_low);
     gc_reservation_release_range(res->gap_high, res->limit);
   } else {

@@ -382,7 +382,7 @@ static inline void large_release_table(uintptr_t *reserved, uintptr_t end) {
 }
 
 /* After the reservation has been trimmed: give back the parts of the tables that
-   describe pages which the space cannot get any more.  */
+   describe pages which are not the space's now.  */
 static inline void large_space_trim_tables(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
   uintptr_t floor = space->reservation->gap_low < space->reservation->gap_high

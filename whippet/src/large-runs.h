@@ -322,15 +322,21 @@ static inline uint32_t large_add_free(struct large_space *space, uint32_t idx,
 
 /* ---- Growth; lock held ---- */
 
-/* Commit a table, reserved from RESERVED, down to LOC.  *COMMITTED is how far
-   it is committed.  */
-static inline int large_commit_table(uintptr_t reserved, void *loc,
+/* Commit TABLE down to LOC.  *RESERVED is how far it is reserved, which may have
+   been trimmed, and *COMMITTED how far it is committed.  */
+static inline int large_commit_table(void *table, void *loc,
+                                     uintptr_t *reserved,
                                      uintptr_t *committed) {
   uintptr_t low = (uintptr_t)loc & ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
-  if (low < reserved)
-    low = reserved;
+  if (low < (uintptr_t)table)
+    low = (uintptr_t)table;
   if (low >= *committed)
     return 1;
+  if (low < *reserved) {
+    if (!gc_platform_reserve_at((void *)low, *reserved - low))
+      return 0;
+    *reserved = low;
+  }
   if (!gc_platform_commit((void *)low, *committed - low))
     return 0;
   *committed = low;
@@ -345,9 +351,9 @@ static inline int large_grow(struct large_space *space, size_t bytes) {
   uint32_t pages = bytes >> space->page_shift;
   uint32_t idx = large_page_index(space, bottom - bytes);
   /* Tables first: memory once taken from the reservation is not returned.  */
-  if (!large_commit_table(space->starts_reserved, &space->starts[idx],
-                          &space->starts_committed) ||
-      !large_commit_table(space->runs_reserved, &space->runs[idx],
+  if (!large_commit_table(space->starts, &space->starts[idx],
+                          &space->starts_reserved, &space->starts_committed) ||
+      !large_commit_table(space->runs, &space->runs[idx], &space->runs_reserved,
                           &space->runs_committed) ||
       !gc_reservation_extend_high(space->reservation, bytes))
     return 0;

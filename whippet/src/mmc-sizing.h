@@ -73,6 +73,10 @@ static inline size_t heap_limit_size(struct gc_heap *heap, size_t size) {
   return size;
 }
 
+static double clamp(double x, double lo, double hi) {
+  return x < lo ? lo : x > hi ? hi : x;
+}
+
 /* The one place where the heap's size changes.  The size is that of blocks and
    large objects; metadata, a fifteenth of the former, come on top, as they do in
    other collectors.  With heap->lock held.  */
@@ -94,14 +98,26 @@ static size_t heap_reserved_gap(struct gc_heap *heap) {
   return gap - hole;
 }
 
-/* Leave at least as much address space to the rest of the program as the heap
-   keeps for itself.  How far a limit is exceeded is not known, so this halves
-   until it fits.  With heap->lock held.  */
+/* Give up unused address space but for KEEP bytes, for small objects and large ones
+   like what there is of them, at least a quarter each.  */
+static int heap_trim_reservation(struct gc_heap *heap, size_t keep) {
+  struct gc_reservation *res = &heap->reservation;
+  double low = gc_reservation_low_top(res) - res->base;
+  double high = res->limit - gc_reservation_high_bottom(res);
+  size_t keep_low = keep * clamp(low / (low + high + 1), 0.25, 0.75);
+  return gc_reservation_trim(res, keep_low, keep - keep_low) > 0;
+}
+
+/* Of the address space that a limit leaves, a quarter is for the rest of the program,
+   the same as when the heap is made (heap_reservation_size): so much again if half
+   of it is gone.  How far a limit is exceeded is not known: then this halves until
+   it fits.  With heap->lock held.  */
 static void heap_respect_limits(struct gc_heap *heap) {
   size_t available = gc_platform_address_space_available();
   size_t gap = heap_reserved_gap(heap);
-  while (available < gap) {
-    if (!gc_reservation_trim(&heap->reservation, gap / 4))
+  while (available < gap / 7) {
+    size_t keep = available ? (gap + available) / 4 * 3 : gap / 2;
+    if (!heap_trim_reservation(heap, keep))
       break;
     large_space_trim_tables(&heap->large);
     gap = heap_reserved_gap(heap);
@@ -121,10 +137,6 @@ static void heap_resize(struct gc_heap *heap, size_t size) {
 
 static double heap_growable_target(struct gc_heap *heap, double live) {
   return live + sqrt(live) * sqrt(heap->sizing.double_threshold / 2);
-}
-
-static double clamp(double x, double lo, double hi) {
-  return x < lo ? lo : x > hi ? hi : x;
 }
 
 /* With g = s this is the growable policy's rule, times the expansiveness.  */

@@ -9,6 +9,7 @@
 
 #include "gc-allocate.h"
 #include "gc-api.h"
+#include "gc-inhibit.h"
 #include "gc-limits.h"
 #include "gc-null-event-listener.h"
 #include "test-types.h"
@@ -87,6 +88,33 @@ static void limited_without_telling(void *data) {
   fill(heap, mut);
 }
 
+/* Of what a limit leaves, which the rest of the program does not want, the heap can
+   have most, for objects of any size.  */
+static void fill_with(size_t object_size) {
+  struct gc_heap *heap;
+  struct gc_mutator *mut;
+  limit_address_space(LIMIT);
+  start(&heap, &mut);
+  gc_heap_set_allocation_failure_handler(heap, refuse);
+  gc_heap_inhibit_collection(heap);
+  size_t total = 0;
+  while (total < LIMIT &&
+         gc_allocate(mut, object_size, GC_ALLOCATION_TAGGED_POINTERLESS))
+    total += object_size;
+  if (total < LIMIT / 2 || total > LIMIT)
+    _exit(10);
+}
+
+static void fill_with_small_objects(void *data) {
+  (void)data;
+  fill_with(256);
+}
+
+static void fill_with_large_objects(void *data) {
+  (void)data;
+  fill_with((size_t)256 << 10);
+}
+
 /* A heap that could be larger than what is described of it: there is one all
    the same, with as much address space as there can be.  */
 static void huge_maximum(void *data) {
@@ -135,6 +163,16 @@ static void test_limited_without_telling(void **state) {
   check(limited_without_telling);
 }
 
+static void test_most_is_for_small_objects(void **state) {
+  (void)state;
+  check(fill_with_small_objects);
+}
+
+static void test_most_is_for_large_objects(void **state) {
+  (void)state;
+  check(fill_with_large_objects);
+}
+
 static void test_huge_maximum(void **state) {
   (void)state;
   static const char *const options[] = {
@@ -157,6 +195,8 @@ int main(void) {
       cmocka_unit_test(test_limited_from_the_start),
       cmocka_unit_test(test_limited_later),
       cmocka_unit_test(test_limited_without_telling),
+      cmocka_unit_test(test_most_is_for_small_objects),
+      cmocka_unit_test(test_most_is_for_large_objects),
       cmocka_unit_test(test_huge_maximum),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,13 +84,13 @@ static void test_trim(void **state) {
   assert_true(gc_reservation_init(&res, 64 * UNIT, UNIT));
   assert_non_null(gc_reservation_extend_low(&res, UNIT));
   assert_non_null(gc_reservation_extend_high(&res, UNIT));
-  assert_int_equal(gc_reservation_trim(&res, 8 * UNIT), 46 * UNIT);
+  assert_int_equal(gc_reservation_trim(&res, 8 * UNIT, 8 * UNIT), 46 * UNIT);
   assert_true(is_mapped(res.base + 9 * UNIT - 1));
   assert_false(is_mapped(res.base + 9 * UNIT));
   assert_false(is_mapped(res.limit - 9 * UNIT - 1));
   assert_true(is_mapped(res.limit - 9 * UNIT));
   /* Nothing left to give back.  */
-  assert_int_equal(gc_reservation_trim(&res, 8 * UNIT), 0);
+  assert_int_equal(gc_reservation_trim(&res, 8 * UNIT, 8 * UNIT), 0);
 
   /* The program maps something in the hole; trimming again leaves it.  */
   void *other =
@@ -98,15 +98,63 @@ static void test_trim(void **state) {
            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(other != MAP_FAILED);
   memset(other, 1, UNIT);
-  assert_int_equal(gc_reservation_trim(&res, 2 * UNIT), 12 * UNIT);
+  assert_int_equal(gc_reservation_trim(&res, 2 * UNIT, 2 * UNIT), 12 * UNIT);
   assert_int_equal(((char *)other)[UNIT - 1], 1);
 
-  /* Growth stops at the hole.  */
-  assert_non_null(gc_reservation_extend_low(&res, 2 * UNIT));
-  assert_null(gc_reservation_extend_low(&res, UNIT));
+  /* Growth goes on in the hole, up to what others have there.  */
+  char *low = gc_reservation_extend_low(&res, 2 * UNIT);
+  assert_non_null(low);
+  assert_int_equal(res.low_top, res.gap_low);
+  low = gc_reservation_extend_low(&res, 17 * UNIT - 4096);
+  assert_non_null(low);
+  low[17 * UNIT - 4097] = 1;
+  assert_null(gc_reservation_extend_low(&res, 8192));
+  assert_non_null(gc_reservation_extend_low(&res, 4096));
+  assert_null(gc_reservation_extend_low(&res, 4096));
+  assert_int_equal(res.gap_low, res.base + 20 * UNIT);
   assert_non_null(gc_reservation_extend_high(&res, 2 * UNIT));
+  assert_int_equal(res.high_bottom, res.gap_high);
+  char *high = gc_reservation_extend_high(&res, 40 * UNIT);
+  assert_non_null(high);
+  high[0] = 1;
+  assert_int_equal(res.gap_high, res.base + 21 * UNIT);
   assert_null(gc_reservation_extend_high(&res, 4096));
+  assert_int_equal(((char *)other)[UNIT - 1], 1);
+
+  /* When they are gone, both ends can meet.  */
   munmap(other, UNIT);
+  assert_non_null(gc_reservation_extend_high(&res, 4096));
+  assert_int_equal(res.gap_low, res.limit);
+  assert_non_null(gc_reservation_extend_low(&res, UNIT - 4096));
+  assert_null(gc_reservation_extend_low(&res, 4096));
+  gc_reservation_destroy(&res);
+}
+
+/* Each end keeps its own share.  */
+static void test_trim_by_side(void **state) {
+  (void)state;
+  struct gc_reservation res;
+  assert_true(gc_reservation_init(&res, 16 * UNIT, UNIT));
+  assert_int_equal(gc_reservation_trim(&res, 9 * UNIT, 3 * UNIT), 4 * UNIT);
+  assert_int_equal(res.gap_low, res.base + 9 * UNIT);
+  assert_int_equal(res.gap_high, res.limit - 3 * UNIT);
+  gc_reservation_destroy(&res);
+}
+
+/* A part of the hole that is taken back is taken in steps of some size.  */
+static void test_reclaim_in_steps(void **state) {
+  (void)state;
+  struct gc_reservation res;
+  assert_true(gc_reservation_init(&res, 64 * UNIT, UNIT));
+  assert_int_equal(gc_reservation_trim(&res, 0, 0), 64 * UNIT);
+  assert_non_null(gc_reservation_extend_low(&res, 4096));
+  assert_int_equal(res.gap_low, res.base + UNIT + GC_RESERVATION_RECLAIM);
+  assert_true(is_mapped(res.gap_low - 1));
+  assert_false(is_mapped(res.gap_low));
+  assert_non_null(gc_reservation_extend_high(&res, 4096));
+  assert_int_equal(res.gap_high, res.limit - UNIT - GC_RESERVATION_RECLAIM);
+  assert_null(gc_reservation_extend_high(&res, 64 * UNIT));
+  assert_null(gc_reservation_extend_low(&res, SIZE_MAX - 4095));
   gc_reservation_destroy(&res);
 }
 
@@ -114,10 +162,10 @@ static void test_trim_keeps_all_of_a_small_range(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 4 * UNIT, UNIT));
-  assert_int_equal(gc_reservation_trim(&res, 2 * UNIT), 0);
-  assert_int_equal(gc_reservation_trim(&res, SIZE_MAX / 2), 0);
+  assert_int_equal(gc_reservation_trim(&res, 2 * UNIT, 2 * UNIT), 0);
+  assert_int_equal(gc_reservation_trim(&res, SIZE_MAX / 2, SIZE_MAX / 2), 0);
   assert_non_null(gc_reservation_extend_low(&res, 4 * UNIT));
-  assert_int_equal(gc_reservation_trim(&res, 0), 0);
+  assert_int_equal(gc_reservation_trim(&res, 0, 0), 0);
   gc_reservation_destroy(&res);
 }
 
@@ -125,9 +173,14 @@ static void test_trim_everything(void **state) {
   (void)state;
   struct gc_reservation res;
   assert_true(gc_reservation_init(&res, 4 * UNIT, UNIT));
-  assert_int_equal(gc_reservation_trim(&res, 0), 4 * UNIT);
+  assert_int_equal(gc_reservation_trim(&res, 0, 0), 4 * UNIT);
+  /* Others take the place.  */
+  void *other = mmap((void *)res.base, 4 * UNIT, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  assert_true(other == (void *)res.base);
   assert_null(gc_reservation_extend_low(&res, UNIT));
   assert_null(gc_reservation_extend_high(&res, UNIT));
+  munmap(other, 4 * UNIT);
   gc_reservation_destroy(&res);
 }
 
@@ -212,6 +265,8 @@ int main(void) {
       cmocka_unit_test(test_trim),
       cmocka_unit_test(test_trim_keeps_all_of_a_small_range),
       cmocka_unit_test(test_trim_everything),
+      cmocka_unit_test(test_trim_by_side),
+      cmocka_unit_test(test_reclaim_in_steps),
       cmocka_unit_test(test_threads_share_the_range),
 #ifdef GC_FAULT_INJECTION
       cmocka_unit_test(test_failing_system_calls),

@@ -547,6 +547,11 @@ static void heap_collect_stopped(struct gc_heap *heap,
   }
   space->evacuation_credit = 0;
   heap->counter_at_last_gc = heap_allocation_counter(heap);
+  if (kind != GC_COLLECTION_MINOR) {
+    if (request)
+      heap_note_progress(heap);
+    heap->counter_at_last_full_gc = heap->counter_at_last_gc;
+  }
   size_t before = heap->heap_size;
   size_t expected = request_expected_bytes(request);
   heap_apply_sizing_policy(heap, expected);

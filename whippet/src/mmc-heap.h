@@ -196,6 +196,10 @@ struct gc_heap {
   size_t doomed_bytes;
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
+  uint64_t counter_at_last_full_gc;
+  /* Full collections for requests, the last ones in a row, that freed next to
+     nothing.  Relaxed atomic.  */
+  unsigned futile_collections;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;
   uint32_t inhibited;      /* relaxed; nesting of gc-inhibit.h */

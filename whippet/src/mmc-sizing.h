@@ -53,6 +53,10 @@
 #define MMC_EARLY_PART 4
 #define MMC_EARLY_ROOM 16
 #define MMC_EARLY_GROWTH 64
+/* A collection is futile if less than this part of the heap has been allocated since
+   the last one, and less is free.  After so many in a row, a request fails.  */
+#define MMC_FUTILE_PART 64
+#define MMC_MAX_FUTILE_COLLECTIONS 8
 /* A heap is sparse if its blocks have a quarter more room than live data, and
    this much.  */
 #define MMC_SPARSE_HEAP_SLACK ((size_t)2 * 1024 * 1024)
@@ -313,6 +317,30 @@ static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
   if (size <= before)
     return 0;
   heap_resize(heap, size);
+  return 1;
+}
+
+/* At the end of a full collection for a request: a program whose live data come close
+   to the limit would spend all its time in collections, each of which finds a
+   little less, before one fails to satisfy a request.  */
+static void heap_note_progress(struct gc_heap *heap) {
+  size_t reserve = heap->space.reserve_blocks * NOFL_BLOCK_SIZE;
+  size_t used = heap->live_bytes + reserve;
+  size_t little = heap->heap_size / MMC_FUTILE_PART;
+  uint64_t allocated =
+      heap_allocation_counter(heap) - heap->counter_at_last_full_gc;
+  int futile = allocated < little && used + little > heap->heap_size;
+  gc_atomic_store_relaxed(&heap->futile_collections,
+                          futile ? heap->futile_collections + 1 : 0);
+}
+
+/* Should a request fail rather than cause one more collection?  The program may let
+   go of something then, so the count starts anew.  */
+static int heap_gives_up(struct gc_heap *heap) {
+  if (gc_atomic_load_relaxed(&heap->futile_collections) <
+      MMC_MAX_FUTILE_COLLECTIONS)
+    return 0;
+  gc_atomic_store_relaxed(&heap->futile_collections, 0u);
   return 1;
 }
 

@@ -138,6 +138,50 @@ static void no_false_exhaustion_after_explicit_collection(void **state) {
   test_heap_finish(t);
 }
 
+/* Fill the heap, then let go of so many BYTES.  */
+static void __attribute__((noinline))
+fill_but_for(struct test_heap *t, size_t bytes) {
+  struct test_node *node;
+  while ((node = test_make_node(t->mut, 1, 13))) {
+    node->edges[0] = t->root.ref;
+    t->root.ref = node;
+  }
+  for (size_t freed = 0; freed < bytes; freed += test_node_bytes(1, 13)) {
+    node = t->root.ref;
+    t->root.ref = node->edges[0];
+  }
+}
+
+/* Returns how many BYTES of garbage could be allocated.  */
+static size_t make_garbage(struct test_heap *t, size_t bytes) {
+  size_t made = 0;
+  while (made < bytes && test_make_node(t->mut, 1, 13))
+    made += test_node_bytes(1, 13);
+  return made;
+}
+
+/* A program that runs out of memory hears so soon, although each collection finds a
+   little.  */
+static void an_almost_full_heap_is_given_up(void **state) {
+  (void)state;
+  size_t little = 128 << 10, much = 2 << 20, plenty = 64 << 20;
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  fill_but_for(t, little);
+  uint64_t before = t->heap->started[GC_COLLECTION_ANY];
+  assert_true(make_garbage(t, plenty) < plenty);
+  uint64_t collections = t->heap->started[GC_COLLECTION_ANY] - before;
+  assert_in_range(collections, MMC_MAX_FUTILE_COLLECTIONS - 2,
+                  8 * MMC_MAX_FUTILE_COLLECTIONS);
+  /* It may let go of something and go on.  */
+  t->root.ref = NULL;
+  assert_int_equal(make_garbage(t, plenty), plenty);
+  /* To work in little room is no failure.  */
+  fill_but_for(t, much);
+  assert_int_equal(make_garbage(t, plenty), plenty);
+  test_heap_finish(t);
+}
+
 static void maximum_heap_size_is_enforced(void **state) {
   (void)state;
   static const char *const policies[] = {"growable", "adaptive"};
@@ -266,6 +310,7 @@ int main(void) {
       cmocka_unit_test(failed_small_requests_leave_no_trace),
       cmocka_unit_test(failure_handler_result_is_returned),
       cmocka_unit_test(no_false_exhaustion_after_explicit_collection),
+      cmocka_unit_test(an_almost_full_heap_is_given_up),
       cmocka_unit_test(maximum_heap_size_is_enforced),
       cmocka_unit_test(growable_heap_grows_for_large_requests),
       cmocka_unit_test(a_large_request_collects_once),

@@ -26,6 +26,7 @@
 
 #include "boolean.h"
 #include "dynwind.h"
+#include "finalizers.h"
 #include "threads.h"
 
 #include "gc-whippet.h"
@@ -112,7 +113,9 @@ scm_i_gc_add_finalizer (void *obj, scm_t_gc_finalizer_proc proc, void *data,
   if (!scm_i_gc_is_heap_pointer (obj))
     return;
 
-  ret = gc_allocate_finalizer (thread->mutator);
+  do
+    ret = gc_allocate_finalizer (thread->mutator);
+  while (SCM_UNLIKELY (!ret));
   header = (struct finalizer *) ret;
   header->tag = scm_tc7_gc_finalizer;
   header->proc = proc;
@@ -135,6 +138,9 @@ scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
   visit (gc_edge (&header->next_to_run), heap, visit_data);
   gc_trace_finalizer (finalizer, visit, heap, visit_data);
 }
+
+/* How many have run.  */
+static unsigned long finalizers_run;
 
 /* Fired finalizers, newest first.  A finalizer may leave by a non-local
    exit; the others stay here for the next time.  */
@@ -297,8 +303,44 @@ scm_i_gc_run_finalizers (void)
         data = NULL;
       ((struct finalizer *) f)->proc (running.obj, data);
       finalizer_done (&running);
+      __atomic_fetch_add (&finalizers_run, 1, __ATOMIC_RELAXED);
       count++;
     }
   scm_dynwind_end ();
   return count;
+}
+
+/* How long to wait for finalizers before memory is tried again, in
+   milliseconds.  */
+#define MAX_WAIT 500
+
+/* Does a finalizer wait for another thread than THREAD, or run there?  */
+static int
+finalizers_wait (scm_thread *thread)
+{
+  int ret;
+
+  scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
+  ret = __atomic_load_n (&finalizers_fired, __ATOMIC_RELAXED)
+    || finalizers_to_run || running_finalizers;
+  for (struct running_finalizer *r = running_finalizers; r; r = r->next)
+    if (r->thread == thread)
+      ret = 0;
+  scm_i_pthread_mutex_unlock (&scm_i_gc_finalizers_lock);
+  return ret;
+}
+
+int
+scm_i_gc_wait_for_finalizers (scm_thread *thread)
+{
+  unsigned long before = __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED);
+
+  if (!__atomic_load_n (&finalizer_notifier, __ATOMIC_RELAXED)
+      || scm_i_is_finalizer_thread (thread))
+    return 0;
+  /* The finalizers may have fired in the collection just now.  */
+  scm_i_gc_maybe_after_collection (thread);
+  for (int i = 0; i < MAX_WAIT && finalizers_wait (thread); i++)
+    scm_i_gc_sleep (thread, 1000);
+  return __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED) != before;
 }

@@ -46,6 +46,14 @@
 
 struct gc_heap *scm_i_gc_heap;
 
+void
+scm_i_gc_sleep (scm_thread *thread, unsigned int usec)
+{
+  gc_deactivate (thread->mutator);
+  usleep (usec);
+  gc_reactivate (thread->mutator);
+}
+
 /* Initial size of the heap, in bytes.  */
 #define DEFAULT_HEAP_SIZE ((size_t) 4 * 1024 * 1024)
 
@@ -185,11 +193,20 @@ is_starting (scm_thread *thread)
     || !SCM_UNPACK (thread->dynamic_state->values);
 }
 
+/* Raise an exception, or return null: then it is worth to try again.
+   Objects that wait for their finalizers occupy memory.  */
 static void *
 allocation_failed (struct gc_heap *heap, size_t size)
 {
-  if (!is_starting (SCM_I_CURRENT_THREAD))
-    scm_i_gc_out_of_memory (size);
+  scm_thread *thread = SCM_I_CURRENT_THREAD;
+
+  if (!is_starting (thread) && !scm_i_gc_wait_for_finalizers (thread))
+    {
+      fprintf (stderr, "guile: warning: out of memory: "
+               "no room for %zu bytes in a heap of %.1f MiB\n",
+               size, scm_i_gc_heap_size () / 1048576.0);
+      scm_i_gc_out_of_memory (size);
+    }
   return NULL;
 }
 
@@ -225,9 +242,7 @@ wait_for_memory (scm_thread *thread, size_t bytes,
 
   for (int i = 0; !ret && i < 18; i++)
     {
-      gc_deactivate (thread->mutator);
-      usleep (i < 9 ? 1000 << i : 500000);
-      gc_reactivate (thread->mutator);
+      scm_i_gc_sleep (thread, i < 9 ? 1000 << i : 500000);
       ret = gc_allocate_slow (thread->mutator, bytes, kind);
     }
   if (!ret)
@@ -236,6 +251,15 @@ wait_for_memory (scm_thread *thread, size_t bytes,
       abort ();
     }
   return ret;
+}
+
+static void *
+alloc_slow (scm_thread *thread, size_t bytes, enum gc_allocation_kind kind)
+{
+  if (kind == GC_ALLOCATION_TAGGED_POINTERLESS
+      || kind == GC_ALLOCATION_UNTAGGED_POINTERLESS)
+    return gc_allocate_uncleared_slow (thread->mutator, bytes, kind);
+  return gc_allocate_slow (thread->mutator, bytes, kind);
 }
 
 /* What follows from a collection must not happen between the allocation
@@ -249,13 +273,12 @@ scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
   void *ret;
 
   scm_i_gc_maybe_after_collection (thread);
-  if (kind == GC_ALLOCATION_TAGGED_POINTERLESS
-      || kind == GC_ALLOCATION_UNTAGGED_POINTERLESS)
-    ret = gc_allocate_uncleared_slow (thread->mutator, bytes, kind);
-  else
-    ret = gc_allocate_slow (thread->mutator, bytes, kind);
-  if (SCM_UNLIKELY (!ret))
-    ret = wait_for_memory (thread, bytes, kind);
+  while (SCM_UNLIKELY (!(ret = alloc_slow (thread, bytes, kind))))
+    if (is_starting (thread))
+      {
+        ret = wait_for_memory (thread, bytes, kind);
+        break;
+      }
   if (__atomic_load_n (&scm_i_gc_after_collection_pending, __ATOMIC_RELAXED))
     __atomic_fetch_or (&thread->poll, SCM_I_POLL_STOP, __ATOMIC_RELAXED);
   return ret;
@@ -342,8 +365,11 @@ scm_t_ephemeron *
 scm_i_make_ephemeron (scm_thread *thread, SCM key, SCM value,
                       unsigned long hash)
 {
-  struct gc_ephemeron *ret = gc_allocate_ephemeron (thread->mutator);
+  struct gc_ephemeron *ret;
 
+  do
+    ret = gc_allocate_ephemeron (thread->mutator);
+  while (SCM_UNLIKELY (!ret));
   *(scm_t_bits *) ret = scm_tc7_gc_ephemeron | ((scm_t_bits) hash << 8);
   gc_ephemeron_init (thread->mutator, ret, gc_ref (SCM_UNPACK (key)),
                      gc_ref (SCM_UNPACK (value)));

@@ -53,6 +53,13 @@ SCM_INTERNAL void scm_i_gc_on_mutator_removed (void *mutator_data);
 SCM_INTERNAL void scm_i_gc_on_finalizers (struct gc_heap *heap,
                                           size_t count);
 
+/* Memory is short: wait for finalizers, whose objects can then be collected.
+   Return false if none has run.  */
+SCM_INTERNAL int scm_i_gc_wait_for_finalizers (scm_thread *thread);
+
+/* Sleep, without keeping collections waiting; in Guile mode.  */
+SCM_INTERNAL void scm_i_gc_sleep (scm_thread *thread, unsigned int usec);
+
 /* A collection has happened and what follows from it is not yet done.  */
 SCM_INTERNAL int scm_i_gc_after_collection_pending;
 

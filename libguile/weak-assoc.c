@@ -274,26 +274,29 @@ maybe_resize (scm_t_weak_assoc *assoc)
   new_buckets = make_buckets (thread, new_n_buckets);
   gc_count = scm_i_gc_count ();
 
-  /* An ephemeron is in one chain for all its life.  */
+  /* With the lock held both chains are ours alone, so that entries can
+     change from one to the other.  */
   for (unsigned long k = 0; k < old_n_buckets; k++)
-    for (scm_t_ephemeron *entry
-           = scm_i_ephemeron_chain_head (bucket_loc (old_buckets,
-                                                     old_n_buckets, k));
-         entry;
-         entry = scm_i_ephemeron_chain_next (entry))
-      {
-        SCM key, value;
+    {
+      scm_t_ephemeron *entry, *next;
 
-        if (read_entry (assoc->kind, entry, &key, &value))
-          {
-            unsigned long hash = scm_i_ephemeron_hash (entry);
+      for (entry = scm_i_ephemeron_chain_head (bucket_loc (old_buckets,
+                                                           old_n_buckets, k));
+           entry;
+           entry = next)
+        {
+          SCM key, value;
 
-            scm_i_ephemeron_chain_push
-              (bucket_loc (new_buckets, new_n_buckets, hash),
-               make_entry (thread, assoc->kind, hash, key, value));
-            n++;
-          }
-      }
+          next = scm_i_ephemeron_chain_next (entry);
+          if (!read_entry (assoc->kind, entry, &key, &value))
+            continue;
+          scm_i_ephemeron_chain_push
+            (bucket_loc (new_buckets, new_n_buckets,
+                         scm_i_ephemeron_hash (entry)),
+             entry);
+          n++;
+        }
+    }
 
   set_size (assoc, i);
   assoc->buckets = new_buckets;
@@ -393,7 +396,7 @@ scm_i_weak_assoc_put (scm_t_weak_assoc *assoc, unsigned long hash,
   if (entry)
     key = old_key;
 
-  if (entry && !update)
+  if (entry && (!update || scm_is_eq (value, old_value)))
     ;
   else if (entry && assoc->kind == SCM_WEAK_TABLE_KIND_KEY)
     scm_i_ephemeron_set_value (SCM_I_CURRENT_THREAD, entry, value);

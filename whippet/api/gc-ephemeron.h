@@ -50,7 +50,8 @@ GC_API_ struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc);
 
 /* Prepend EPHEMERON, which is in no chain, to the chain at LOC.  If LOC is in
    a heap object, its write barrier is the caller's business.  By a mutator's
-   thread.  */
+   thread.  EPHEMERON may be in another chain as long as nobody but the caller
+   uses either chain; then it leaves that one, with all that come after it.  */
 GC_API_ void gc_ephemeron_chain_push(struct gc_ephemeron **loc,
                                      struct gc_ephemeron *ephemeron);
 

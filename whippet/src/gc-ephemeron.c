@@ -149,8 +149,8 @@ void gc_ephemeron_chain_push(struct gc_ephemeron **loc,
   }
 }
 
-/* An ephemeron is pushed once, so that a chain only loses members behind its
-   head: no ABA.  The link of a dead one may have been advanced already, to the
+/* An ephemeron is pushed once, or while nobody else uses its chain, so that a chain
+   only loses members behind its head: no ABA.  The link of a dead one may have been advanced already, to the
    next live one; never back.  */
 struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
   struct gc_ephemeron *head = gc_atomic_load(loc);

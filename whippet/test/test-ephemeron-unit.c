@@ -114,6 +114,34 @@ static void test_chain(void **state) {
   free_heap(heap);
 }
 
+/* Whoever has two chains for itself can share one out to the other, as a hash table
+   does that grows.  */
+static void test_change_of_chain(void **state) {
+  (void)state;
+  struct gc_heap *heap = make_heap();
+  struct gc_ephemeron *chain = NULL, *even = NULL, *odd = NULL, *e[8], *next;
+  struct gc_ref k = make_object(heap);
+  for (int i = 0; i < 8; i++) {
+    e[i] = make_ephemeron(heap, k, k);
+    gc_ephemeron_chain_push(&chain, e[i]);
+  }
+  gc_ephemeron_mark_dead(e[5]);
+  int n = 7;
+  for (struct gc_ephemeron *x = gc_ephemeron_chain_head(&chain); x; x = next) {
+    if (n == 5)
+      n--;
+    assert_ptr_equal(x, e[n]);
+    next = gc_ephemeron_chain_next(x);
+    gc_ephemeron_chain_push(n % 2 ? &odd : &even, x);
+    n--;
+  }
+  assert_int_equal(chain_length(&even), 4);
+  assert_int_equal(chain_length(&odd), 3);
+  assert_ptr_equal(odd, e[1]);
+  assert_null(e[7]->chain);
+  free_heap(heap);
+}
+
 /* The collector cuts dead successors out, and keeps the links strong.  */
 static void test_chain_in_collection(void **state) {
   (void)state;
@@ -545,6 +573,7 @@ int main(void) {
       cmocka_unit_test(test_swap_after_collection),
       cmocka_unit_test(test_swap_logs_old_ephemerons),
       cmocka_unit_test(test_chain),
+      cmocka_unit_test(test_change_of_chain),
       cmocka_unit_test(test_chain_in_collection),
       cmocka_unit_test(test_keys_that_are_always_live),
       cmocka_unit_test(test_threads_push_and_cut),

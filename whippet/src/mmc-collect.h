@@ -477,7 +477,9 @@ static void heap_collect_cycle(struct gc_heap *heap,
   heap->statistics.blocks_evacuation_candidates += candidates;
   heap->statistics.blocks_evacuated_empty += emptied;
   if (kind == GC_COLLECTION_COMPACTING)
-    heap_schedule_compaction(heap, candidates, emptied);
+    heap_schedule_compaction(heap, candidates, emptied,
+                             heap->space.evacuation_limit != SIZE_MAX &&
+                                 heap->space.evacuation_was_cut);
   gc_extern_space_finish_gc(heap->extern_space, is_minor);
   heap_forget_remembered_edges(heap);
   heap_update_rates(heap, heap->pause_start, trace_nsec, traced);
@@ -505,7 +507,7 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
    blocks to copy to, is preceded by a cycle that only marks: then all garbage
    has been found, and the number of survivors in each block is exact.  Else it
    goes by the figures of the last sweep, and leaves blocks alone that have been
-   filled since.  A major collection that the program
+   filled since, and copies no more than one step.  A major collection that the program
    asked for also compacts, if that gives back memory.  Either way that is one
    collection, to whoever counts them or follows the events of one.  */
 static void heap_collect_stopped(struct gc_heap *heap,
@@ -528,6 +530,8 @@ static void heap_collect_stopped(struct gc_heap *heap,
     if (heap->stress.compact)
       max = NOFL_GRANULES_PER_BLOCK;
     int asked_for = !request && !heap->stress.compact;
+    if (requested == GC_COLLECTION_ANY && request && !heap->stress.compact)
+      space->evacuation_limit = heap_compaction_step(heap);
     if (requested == GC_COLLECTION_COMPACTING || asked_for ||
         nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0, CYCLE_UNREPORTED);
@@ -546,6 +550,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
     }
   }
   space->evacuation_credit = 0;
+  space->evacuation_limit = SIZE_MAX;
   heap->counter_at_last_gc = heap_allocation_counter(heap);
   if (kind != GC_COLLECTION_MINOR) {
     if (request)

@@ -167,6 +167,12 @@ struct gc_heap {
   uint32_t next_compaction;
   uint32_t compaction_interval;
   uint8_t compaction_was_useful;
+  /* The steps of the current round of compactions by choice so far, the blocks they
+     chose and emptied, and whether the round before had lasted.  */
+  uint32_t compaction_steps;
+  size_t compaction_candidates;
+  size_t compaction_emptied;
+  uint8_t compaction_had_lasted;
   /* Until then, a request does not compact a sparse heap.  */
   uint32_t next_sparse;
   /* The heap should be smaller, but its blocks are sparsely used.  */

@@ -40,6 +40,13 @@
    when one gains little.  */
 #define MMC_MIN_COMPACTION_INTERVAL 8
 #define MMC_MAX_COMPACTION_INTERVAL 128
+/* To copy an object takes many times as long as to mark it.  So a compaction that
+   nobody asked for goes in steps, each of which copies up to this part of the live
+   small objects, though at least so many bytes, and comes so many collections after
+   the one before.  */
+#define MMC_COMPACTION_STEPS 16
+#define MMC_COMPACTION_MIN_STEP ((size_t)2 * 1024 * 1024)
+#define MMC_COMPACTION_STEP_INTERVAL 2
 #define MMC_MIN_MAJOR_YIELD 0.05
 /* Fullest blocks that are evacuated: on request, so that what a request has
    compacted is not copied again by the next one; and when nobody asked.  */
@@ -410,17 +417,40 @@ static int heap_is_sparse(struct gc_heap *heap) {
   return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
 }
 
-/* Of CANDIDATES blocks, EMPTIED became empty.  A compaction takes many times as long
-   as a collection that only marks.  What is to be compacted again as soon as that
-   is allowed does not stay compact.  */
+/* Granules to copy in one step of a compaction.  */
+static size_t heap_compaction_step(struct gc_heap *heap) {
+  size_t live = heap->live_bytes - heap->live_large_bytes;
+  size_t bytes = live / MMC_COMPACTION_STEPS;
+  if (bytes < MMC_COMPACTION_MIN_STEP)
+    bytes = MMC_COMPACTION_MIN_STEP;
+  return bytes >> NOFL_GRANULE_SIZE_LOG_2;
+}
+
+/* Of CANDIDATES blocks, EMPTIED became empty; MORE would have been chosen but for the
+   size of a step.  Compactions take long: what is to be compacted again as soon as
+   that is allowed does not stay compact.  */
 static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
-                                     size_t emptied) {
+                                     size_t emptied, int more) {
   uint32_t interval = heap->compaction_interval;
-  int useful =
-      emptied * 2 > candidates && emptied * 16 > heap->space.used_blocks;
-  int lasted = heap->compaction_clock - heap->next_compaction > interval / 4;
+  if (!heap->compaction_steps) {
+    heap->compaction_candidates = heap->compaction_emptied = 0;
+    heap->compaction_had_lasted =
+        heap->compaction_clock - heap->next_compaction > interval / 4;
+  }
+  heap->compaction_steps++;
+  candidates = heap->compaction_candidates += candidates;
+  emptied = heap->compaction_emptied += emptied;
+  int sparse = emptied * 2 > candidates;
+  if (more && sparse && heap->compaction_steps < MMC_COMPACTION_STEPS) {
+    heap->next_compaction =
+        heap->compaction_clock + MMC_COMPACTION_STEP_INTERVAL;
+    return;
+  }
+  heap->compaction_steps = 0;
+  int useful = sparse && emptied * 16 > heap->space.used_blocks;
   heap->compaction_was_useful = useful;
-  interval = useful && lasted ? MMC_MIN_COMPACTION_INTERVAL : interval * 2;
+  interval = useful && heap->compaction_had_lasted ? MMC_MIN_COMPACTION_INTERVAL
+                                                   : interval * 2;
   if (interval < MMC_MIN_COMPACTION_INTERVAL)
     interval = MMC_MIN_COMPACTION_INTERVAL;
   if (interval > MMC_MAX_COMPACTION_INTERVAL)

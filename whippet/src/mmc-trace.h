@@ -119,7 +119,7 @@ static inline void trace_mark_large(struct trace_worker *worker,
   trace_resolve_ephemerons(worker, addr);
 }
 
-/* While objects move, edges do not wait in the queue: that would separate what the
+/* Edges to objects that move do not wait in the queue: that would separate what the
    copies should have side by side.  But what is close in memory, which comes from
    the time when it was allocated, is often visited soon: fetch both sides of ADDR.
    A distance of four lines was the best of 128 to 1024 bytes.  */
@@ -133,7 +133,8 @@ static void GC_NEVER_INLINE trace_evacuate(struct trace_worker *worker,
                                            struct gc_edge edge,
                                            uintptr_t addr) {
   size_t moved = 0;
-  trace_prefetch_neighbours(addr);
+  if (nofl_is_in_evacuated_block(addr))
+    trace_prefetch_neighbours(addr);
   uintptr_t shaded = nofl_evacuate_edge(&worker->heap->space, edge, addr,
                                         &worker->target, &moved);
   if (!shaded)
@@ -258,6 +259,13 @@ static inline int trace_is_far(struct gc_edge edge, uintptr_t addr) {
 /* More than the frames of a trace, which does not recurse.  */
 #define TRACE_FRAMES_SIZE ((uintptr_t)128 * 1024)
 
+/* Will the object at ADDR stay where it is?  */
+static inline int trace_object_stays(struct trace_worker *worker,
+                                     uintptr_t addr) {
+  return !worker->evacuating || (trace_nofl_contains(worker, addr) &&
+                                 !nofl_is_in_evacuated_block(addr));
+}
+
 /* An edge that is not to the nofl space, or while objects move, or while marking
    an object may resolve an ephemeron.  An edge in the stack frames of the trace
    itself is a temporary of the embedder's, who expects it to be up to date on
@@ -267,8 +275,8 @@ static void GC_NEVER_INLINE trace_visit_specially(struct trace_worker *worker,
                                                   uintptr_t addr) {
   int temporary =
       worker->stack_cold - gc_edge_address(edge) < TRACE_FRAMES_SIZE;
-  if (worker->prefetch && !worker->evacuating && !temporary &&
-      trace_is_far(edge, addr))
+  if (worker->prefetch && !temporary && trace_is_far(edge, addr) &&
+      trace_object_stays(worker, addr))
     trace_enqueue_edge(worker, edge, addr);
   else
     trace_edge_now(worker, edge, addr);

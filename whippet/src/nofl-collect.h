@@ -164,7 +164,7 @@ static inline void nofl_flag_candidate(struct nofl_space *space,
 }
 
 /* Would copying the survivors of all blocks with at most MAX_SURVIVORS granules
-   of them need more room than there is?  */
+   of them, up to the limit, need more room than there is?  */
 static int nofl_space_lacks_targets(struct nofl_space *space,
                                     size_t max_survivors) {
   struct nofl_candidates candidates = {{
@@ -177,11 +177,11 @@ static int nofl_space_lacks_targets(struct nofl_space *space,
   for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++)
     if (i * NOFL_HISTOGRAM_GRANULES <= max_survivors)
       need += candidates.counts[i] * i * NOFL_HISTOGRAM_GRANULES;
-  return need > room;
+  return need > room && space->evacuation_limit > room;
 }
 
 /* Choose what to evacuate: the blocks with the fewest survivors, as many as the
-   free blocks can take in.  Blocks with more than MAX_SURVIVORS granules are
+   free blocks can take in and the limit allows.  Blocks with more than MAX_SURVIVORS granules are
    left alone.  The referents of ambiguous roots are marked already, and stay.
    Returns the number of candidates.  */
 static size_t nofl_space_start_evacuation(struct nofl_space *space,
@@ -192,10 +192,14 @@ static size_t nofl_space_start_evacuation(struct nofl_space *space,
                                        0};
   nofl_visit_blocks(space, nofl_count_candidate, &candidates);
   size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
+  if (room > space->evacuation_limit)
+    room = space->evacuation_limit;
+  space->evacuation_was_cut = 0;
   for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++) {
     size_t granules = i * NOFL_HISTOGRAM_GRANULES;
     size_t fit = granules <= max_survivors ? room / granules : 0;
     if (fit < candidates.counts[i]) {
+      space->evacuation_was_cut |= granules <= max_survivors;
       candidates.counts[i] = fit;
       room = 0;
     } else {

@@ -78,10 +78,15 @@ static inline uintptr_t nofl_forwarding_address(uintptr_t addr) {
   return gc_atomic_load_relaxed((uintptr_t *)addr);
 }
 
+/* Are objects like that at ADDR to be moved?  */
+static inline int nofl_is_in_evacuated_block(uintptr_t addr) {
+  return (nofl_block_of(addr)->flags & NOFL_BLOCK_EVACUATE) != 0;
+}
+
 static inline int nofl_may_move(uintptr_t addr, uint8_t byte) {
   if ((byte & NOFL_STATE_MASK) == NOFL_STATE_FIXED || (byte & NOFL_PINNED))
     return 0;
-  return (nofl_block_of(addr)->flags & NOFL_BLOCK_EVACUATE) != 0;
+  return nofl_is_in_evacuated_block(addr);
 }
 
 /* Room for a copy of GRANULES in a target block of the worker, or 0.  */

@@ -93,6 +93,8 @@ struct nofl_space {
   size_t used_blocks;               /* neither EMPTY nor PAGED_OUT */
   size_t reserve_blocks;            /* withheld from mutators */
   size_t evacuation_credit;         /* blocks; 0 outside of pauses */
+  size_t evacuation_limit;          /* granules that are copied at most */
+  int evacuation_was_cut;           /* some blocks were left for the next one */
   size_t total_blocks;              /* in committed slabs */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
@@ -580,6 +582,7 @@ static int nofl_space_init(struct nofl_space *space,
   space->reservation = reservation;
   space->base = reservation->base;
   space->budget_bytes = budget_bytes;
+  space->evacuation_limit = SIZE_MAX;
   space->huge_pages = *huge_pages;
   space->current_mark = space->survivor_mark = NOFL_STATE_MARK_0;
   for (size_t i = 0; i < initial_slabs; i++)

@@ -586,7 +586,7 @@ static void compactions_that_do_not_last_become_rarer(void **state) {
   heap->compaction_interval = least;
   heap->next_compaction = 1000;
   heap->compaction_clock = 1000 + least;
-  heap_schedule_compaction(heap, all, all);
+  heap_schedule_compaction(heap, all, all, 0);
   assert_true(heap->compaction_was_useful);
   assert_int_equal(heap->compaction_interval, least);
   assert_int_equal(heap->next_compaction, heap->compaction_clock + least);
@@ -594,22 +594,82 @@ static void compactions_that_do_not_last_become_rarer(void **state) {
   for (uint32_t interval = 2 * least; interval <= MMC_MAX_COMPACTION_INTERVAL;
        interval *= 2) {
     heap->compaction_clock = heap->next_compaction;
-    heap_schedule_compaction(heap, all, all);
+    heap_schedule_compaction(heap, all, all, 0);
     assert_true(heap->compaction_was_useful);
     assert_int_equal(heap->compaction_interval, interval);
   }
   heap->compaction_clock = heap->next_compaction;
-  heap_schedule_compaction(heap, all, all);
+  heap_schedule_compaction(heap, all, all, 0);
   assert_int_equal(heap->compaction_interval, MMC_MAX_COMPACTION_INTERVAL);
   /* It lasted.  */
   heap->compaction_clock = heap->next_compaction + MMC_MAX_COMPACTION_INTERVAL;
-  heap_schedule_compaction(heap, all, all);
+  heap_schedule_compaction(heap, all, all, 0);
   assert_int_equal(heap->compaction_interval, least);
   /* It lasted, but gained nothing.  */
   heap->compaction_clock = heap->next_compaction + least;
-  heap_schedule_compaction(heap, all, 0);
+  heap_schedule_compaction(heap, all, 0, 0);
   assert_false(heap->compaction_was_useful);
   assert_int_equal(heap->compaction_interval, 2 * least);
+  test_heap_finish(t);
+}
+
+/* A compaction by choice is a round of steps with limited pauses; only its end
+   decides when the next one may be.  */
+static void compactions_by_choice_go_in_steps(void **state) {
+  (void)state;
+  enum { N = 120000, EDGES = 2, WORDS = 30 };
+  struct test_heap *t = test_heap_make(
+      "heap-size-policy=growable,heap-size=48m,parallelism=1", NULL);
+  struct gc_heap *heap = t->heap;
+  t->root.ref = test_make_node(t->mut, N, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    struct test_node *kid = test_make_node(t->mut, EDGES, WORDS);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  struct test_node *root = t->root.ref;
+  for (uint32_t i = 0; i < N; i += 3)
+    root->edges[i] = NULL;
+  root = NULL;
+  heap->next_sparse = heap->next_compaction = heap->compaction_clock + 1000;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  heap->next_compaction = heap->compaction_clock;
+  heap->compaction_interval = MMC_MIN_COMPACTION_INTERVAL;
+
+  struct gc_heap_statistics *stats = &heap->statistics;
+  uint64_t compactions = stats->collections_compacting;
+  uint64_t evacuated = stats->bytes_evacuated, all = 0;
+  unsigned steps = 0;
+  while (NOFL_MOVES && steps < MMC_COMPACTION_STEPS) {
+    size_t step = heap_compaction_step(heap) << NOFL_GRANULE_SIZE_LOG_2;
+    test_make_node(t->mut, EDGES, WORDS);
+    /* A reason to compact.  */
+    heap->shrink_blocked = 1;
+    if (stats->collections_compacting == compactions)
+      continue;
+    steps++;
+    assert_int_equal(stats->collections_compacting, ++compactions);
+    uint64_t bytes = stats->bytes_evacuated - evacuated;
+    assert_true(bytes > 0 && bytes <= step);
+    evacuated += bytes;
+    all += bytes;
+    assert_int_equal(heap->space.evacuation_limit, SIZE_MAX);
+    if (!heap->compaction_steps)
+      break;
+    assert_int_equal(heap->compaction_steps, steps);
+    assert_int_equal(heap->next_compaction,
+                     heap->compaction_clock + MMC_COMPACTION_STEP_INTERVAL);
+  }
+  if (NOFL_MOVES) {
+    assert_in_range(steps, 3, MMC_COMPACTION_STEPS);
+    assert_int_equal(heap->compaction_steps, 0);
+    assert_true(heap->next_compaction - heap->compaction_clock >=
+                MMC_MIN_COMPACTION_INTERVAL);
+    assert_true(all >= 3 * MMC_COMPACTION_MIN_STEP / 2);
+  }
+  for (uint32_t i = 0; i < N; i++)
+    assert_int_equal(((struct test_node *)t->root.ref)->edges[i] != NULL,
+                     i % 3 != 0);
+  heap_verify_blocks(heap);
   test_heap_finish(t);
 }
 
@@ -861,6 +921,7 @@ int main(void) {
       cmocka_unit_test(one_pause_is_one_collection),
       cmocka_unit_test(small_holes_cause_no_collections),
       cmocka_unit_test(compactions_that_do_not_last_become_rarer),
+      cmocka_unit_test(compactions_by_choice_go_in_steps),
       cmocka_unit_test(dying_things_are_not_sized_for),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),

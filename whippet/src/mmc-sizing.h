@@ -42,8 +42,8 @@
 #define MMC_MAX_COMPACTION_INTERVAL 128
 /* To copy an object takes many times as long as to mark it.  So a compaction that
    nobody asked for goes in steps, each of which copies up to this part of the live
-   small objects, though at least so many bytes, and comes so many collections after
-   the one before.  */
+   small objects, half of them if that empties many blocks, though at least so many
+   bytes, and comes so many collections after the one before.  */
 #define MMC_COMPACTION_STEPS 16
 #define MMC_COMPACTION_MIN_STEP ((size_t)2 * 1024 * 1024)
 #define MMC_COMPACTION_STEP_INTERVAL 2

@@ -10,6 +10,9 @@
 
 #define NOFL_HISTOGRAM_BUCKETS 33
 #define NOFL_HISTOGRAM_GRANULES (NOFL_GRANULES_PER_BLOCK / 32)
+/* Of blocks with so few survivors, so many times as much may be copied.  */
+#define NOFL_VERY_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK / 4)
+#define NOFL_VERY_SPARSE_FACTOR 8
 
 static inline int nofl_block_is_empty(const struct nofl_block *block) {
   return block->place == NOFL_PLACE_EMPTY ||
@@ -163,6 +166,18 @@ static inline void nofl_flag_candidate(struct nofl_space *space,
   }
 }
 
+/* Granules of survivors to copy at most, from blocks with up to GRANULES of them: more
+   if that empties many blocks.  */
+static inline size_t nofl_evacuation_limit(const struct nofl_space *space,
+                                           size_t granules) {
+  size_t limit = space->evacuation_limit;
+  if (granules <= NOFL_VERY_SPARSE_GRANULES)
+    return limit < SIZE_MAX / NOFL_VERY_SPARSE_FACTOR
+               ? limit * NOFL_VERY_SPARSE_FACTOR
+               : SIZE_MAX;
+  return limit;
+}
+
 /* Would copying the survivors of all blocks with at most MAX_SURVIVORS granules
    of them, up to the limit, need more room than there is?  */
 static int nofl_space_lacks_targets(struct nofl_space *space,
@@ -174,16 +189,19 @@ static int nofl_space_lacks_targets(struct nofl_space *space,
   nofl_visit_blocks(space, nofl_count_candidate, &candidates);
   size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
   size_t need = 0;
-  for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++)
-    if (i * NOFL_HISTOGRAM_GRANULES <= max_survivors)
-      need += candidates.counts[i] * i * NOFL_HISTOGRAM_GRANULES;
-  return need > room && space->evacuation_limit > room;
+  for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++) {
+    size_t granules = i * NOFL_HISTOGRAM_GRANULES;
+    if (granules <= max_survivors &&
+        need < nofl_evacuation_limit(space, granules))
+      need += candidates.counts[i] * granules;
+  }
+  return need > room;
 }
 
 /* Choose what to evacuate: the blocks with the fewest survivors, as many as the
-   free blocks can take in and the limit allows.  Blocks with more than MAX_SURVIVORS granules are
-   left alone.  The referents of ambiguous roots are marked already, and stay.
-   Returns the number of candidates.  */
+   free blocks can take in and the limit allows.  Blocks with more than MAX_SURVIVORS
+   granules are left alone.  The referents of ambiguous roots are marked already, and
+   stay.  Returns the number of candidates.  */
 static size_t nofl_space_start_evacuation(struct nofl_space *space,
                                           size_t max_survivors) {
   struct nofl_candidates candidates = {{
@@ -192,19 +210,22 @@ static size_t nofl_space_start_evacuation(struct nofl_space *space,
                                        0};
   nofl_visit_blocks(space, nofl_count_candidate, &candidates);
   size_t room = nofl_space_available_blocks(space) * NOFL_GRANULES_PER_BLOCK;
-  if (room > space->evacuation_limit)
-    room = space->evacuation_limit;
+  size_t copied = 0;
   space->evacuation_was_cut = 0;
   for (size_t i = 1; i < NOFL_HISTOGRAM_BUCKETS; i++) {
     size_t granules = i * NOFL_HISTOGRAM_GRANULES;
-    size_t fit = granules <= max_survivors ? room / granules : 0;
+    size_t most = nofl_evacuation_limit(space, granules);
+    if (most > room)
+      most = room;
+    most = most > copied ? most - copied : 0;
+    size_t fit = granules <= max_survivors ? most / granules : 0;
     if (fit < candidates.counts[i]) {
       space->evacuation_was_cut |= granules <= max_survivors;
       candidates.counts[i] = fit;
+      /* Nothing that has more.  */
       room = 0;
-    } else {
-      room -= candidates.counts[i] * granules;
     }
+    copied += candidates.counts[i] * granules;
   }
   nofl_visit_blocks(space, nofl_flag_candidate, &candidates);
   space->evacuating = candidates.flagged != 0;

@@ -613,64 +613,100 @@ static void compactions_that_do_not_last_become_rarer(void **state) {
   test_heap_finish(t);
 }
 
-/* A compaction by choice is a round of steps with limited pauses; only its end
-   decides when the next one may be.  */
-static void compactions_by_choice_go_in_steps(void **state) {
-  (void)state;
-  enum { N = 120000, EDGES = 2, WORDS = 30 };
+/* A heap in which two of three objects are left, or one of nine, that may be compacted by
+   choice.  */
+enum { SPARSE_OBJECTS = 120000, SPARSE_EDGES = 2, SPARSE_WORDS = 30 };
+static int is_left(uint32_t i, int dense) {
+  return dense ? i % 3 != 0 : i % 9 == 0;
+}
+
+static struct test_heap *make_sparse_heap(int dense) {
   struct test_heap *t = test_heap_make(
       "heap-size-policy=growable,heap-size=48m,parallelism=1", NULL);
   struct gc_heap *heap = t->heap;
-  t->root.ref = test_make_node(t->mut, N, 0);
-  for (uint32_t i = 0; i < N; i++) {
-    struct test_node *kid = test_make_node(t->mut, EDGES, WORDS);
+  t->root.ref = test_make_node(t->mut, SPARSE_OBJECTS, 0);
+  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++) {
+    struct test_node *kid = test_make_node(t->mut, SPARSE_EDGES, SPARSE_WORDS);
     test_store(t->mut, t->root.ref, i, kid);
   }
   struct test_node *root = t->root.ref;
-  for (uint32_t i = 0; i < N; i += 3)
-    root->edges[i] = NULL;
+  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
+    if (!is_left(i, dense))
+      root->edges[i] = NULL;
   root = NULL;
   heap->next_sparse = heap->next_compaction = heap->compaction_clock + 1000;
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   heap->next_compaction = heap->compaction_clock;
   heap->compaction_interval = MMC_MIN_COMPACTION_INTERVAL;
+  return t;
+}
 
-  struct gc_heap_statistics *stats = &heap->statistics;
-  uint64_t compactions = stats->collections_compacting;
-  uint64_t evacuated = stats->bytes_evacuated, all = 0;
-  unsigned steps = 0;
-  while (NOFL_MOVES && steps < MMC_COMPACTION_STEPS) {
-    size_t step = heap_compaction_step(heap) << NOFL_GRANULE_SIZE_LOG_2;
-    test_make_node(t->mut, EDGES, WORDS);
-    /* A reason to compact.  */
-    heap->shrink_blocked = 1;
-    if (stats->collections_compacting == compactions)
-      continue;
-    steps++;
-    assert_int_equal(stats->collections_compacting, ++compactions);
-    uint64_t bytes = stats->bytes_evacuated - evacuated;
-    assert_true(bytes > 0 && bytes <= step);
-    evacuated += bytes;
-    all += bytes;
-    assert_int_equal(heap->space.evacuation_limit, SIZE_MAX);
-    if (!heap->compaction_steps)
-      break;
-    assert_int_equal(heap->compaction_steps, steps);
-    assert_int_equal(heap->next_compaction,
-                     heap->compaction_clock + MMC_COMPACTION_STEP_INTERVAL);
-  }
-  if (NOFL_MOVES) {
-    assert_in_range(steps, 3, MMC_COMPACTION_STEPS);
-    assert_int_equal(heap->compaction_steps, 0);
-    assert_true(heap->next_compaction - heap->compaction_clock >=
-                MMC_MIN_COMPACTION_INTERVAL);
-    assert_true(all >= 3 * MMC_COMPACTION_MIN_STEP / 2);
-  }
-  for (uint32_t i = 0; i < N; i++)
+static void check_sparse_heap(struct test_heap *t, int dense) {
+  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
     assert_int_equal(((struct test_node *)t->root.ref)->edges[i] != NULL,
-                     i % 3 != 0);
-  heap_verify_blocks(heap);
+                     is_left(i, dense));
+  heap_verify_blocks(t->heap);
   test_heap_finish(t);
+}
+
+/* Allocate until the heap has been compacted once more.  Returns how many bytes that
+   moved.  */
+static uint64_t compact_by_choice(struct test_heap *t) {
+  struct gc_heap_statistics *stats = &t->heap->statistics;
+  uint64_t before = stats->collections_compacting;
+  uint64_t evacuated = stats->bytes_evacuated;
+  while (stats->collections_compacting == before) {
+    test_make_node(t->mut, SPARSE_EDGES, SPARSE_WORDS);
+    /* A reason to compact.  */
+    t->heap->shrink_blocked = 1;
+  }
+  assert_int_equal(stats->collections_compacting, before + 1);
+  assert_int_equal(t->heap->space.evacuation_limit, SIZE_MAX);
+  return stats->bytes_evacuated - evacuated;
+}
+
+/* A compaction by choice is a round of steps with limited pauses; only its end
+   decides when the next one may be.  */
+static void compactions_by_choice_go_in_steps(void **state) {
+  (void)state;
+  if (!NOFL_MOVES)
+    return;
+  struct test_heap *t = make_sparse_heap(1);
+  struct gc_heap *heap = t->heap;
+  uint64_t all = 0;
+  unsigned steps = 0;
+  do {
+    size_t step = heap_compaction_step(heap) << NOFL_GRANULE_SIZE_LOG_2;
+    uint64_t bytes = compact_by_choice(t);
+    all += bytes;
+    steps++;
+    assert_true(bytes > 0 && bytes <= step);
+    if (heap->compaction_steps) {
+      assert_int_equal(heap->compaction_steps, steps);
+      assert_int_equal(heap->next_compaction,
+                       heap->compaction_clock + MMC_COMPACTION_STEP_INTERVAL);
+    }
+  } while (heap->compaction_steps);
+  assert_in_range(steps, 3, MMC_COMPACTION_STEPS);
+  assert_true(heap->next_compaction - heap->compaction_clock >=
+              MMC_MIN_COMPACTION_INTERVAL);
+  assert_true(all >= 3 * MMC_COMPACTION_MIN_STEP / 2);
+  check_sparse_heap(t, 1);
+}
+
+/* Much is gained at once where little has to be moved.  */
+static void very_sparse_blocks_take_larger_steps(void **state) {
+  (void)state;
+  if (!NOFL_MOVES)
+    return;
+  struct test_heap *t = make_sparse_heap(0);
+  size_t step = heap_compaction_step(t->heap) << NOFL_GRANULE_SIZE_LOG_2;
+  size_t live = t->heap->live_bytes - t->heap->live_large_bytes;
+  uint64_t bytes = compact_by_choice(t);
+  assert_true(live > step);
+  assert_true(bytes > step && bytes <= NOFL_VERY_SPARSE_FACTOR * step);
+  assert_true(bytes > live * 3 / 4);
+  check_sparse_heap(t, 0);
 }
 
 /* What dies late does not make the heap larger.  */
@@ -922,6 +958,7 @@ int main(void) {
       cmocka_unit_test(small_holes_cause_no_collections),
       cmocka_unit_test(compactions_that_do_not_last_become_rarer),
       cmocka_unit_test(compactions_by_choice_go_in_steps),
+      cmocka_unit_test(very_sparse_blocks_take_larger_steps),
       cmocka_unit_test(dying_things_are_not_sized_for),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),

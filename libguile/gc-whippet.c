@@ -352,8 +352,7 @@ scm_i_gc_block_size (void *mem)
 void
 scm_i_gc_pin (SCM obj)
 {
-  if (gc_can_move_objects () && SCM_HEAP_OBJECT_P (obj)
-      && scm_i_gc_is_heap_pointer (SCM_UNPACK_POINTER (obj)))
+  if (gc_can_move_objects () && SCM_HEAP_OBJECT_P (obj))
     gc_pin_object (SCM_I_CURRENT_THREAD->mutator, gc_ref (SCM_UNPACK (obj)));
 }
 

@@ -829,9 +829,14 @@ size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref) {
 
 void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
+  if (!NOFL_MOVES || !nofl_space_contains(&mut->heap->space, addr))
+    return;
+  /* Most are pinned again and again, as keys of hash tables.  Relaxed: see
+     nofl_pin_object.  */
+  if (gc_atomic_load_relaxed(nofl_metadata_byte(addr)) & NOFL_PINNED)
+    return;
   mutator_enter_library(mut);
-  if (NOFL_MOVES && nofl_space_contains(&mut->heap->space, addr) &&
-      nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
+  if (nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
     nofl_pin_object(addr);
   mutator_leave_library(mut);
 }

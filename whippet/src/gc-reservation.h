@@ -47,6 +47,8 @@ struct gc_reservation {
   /* Protected by the lock.  */
   uintptr_t gap_low;
   uintptr_t gap_high;
+  /* Neither end takes this much at the other end.  Constant.  */
+  size_t least_share;
   /* A leaf: nothing is called with it held but system calls.  */
   pthread_mutex_t lock;
 };
@@ -151,11 +153,15 @@ static inline void *gc_reservation_extend_low(struct gc_reservation *res,
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t top = res->low_top;
-  if (top + bytes > res->gap_low && bytes <= res->high_bottom - top)
+  uintptr_t bound = res->limit - res->least_share;
+  if (bound > res->high_bottom)
+    bound = res->high_bottom;
+  if (top < bound && bytes <= bound - top && top + bytes > res->gap_low)
     gc_reservation_reclaim(res, 1, top + bytes - res->gap_low);
-  uintptr_t bound =
-      res->gap_low < res->high_bottom ? res->gap_low : res->high_bottom;
-  if (bytes <= bound - top && gc_platform_commit((void *)top, bytes)) {
+  if (bound > res->gap_low)
+    bound = res->gap_low;
+  if (top < bound && bytes <= bound - top &&
+      gc_platform_commit((void *)top, bytes)) {
     gc_atomic_store(&res->low_top, top + bytes);
     ret = (void *)top;
   }
@@ -169,10 +175,15 @@ static inline void *gc_reservation_extend_high(struct gc_reservation *res,
   void *ret = NULL;
   pthread_mutex_lock(&res->lock);
   uintptr_t bottom = res->high_bottom;
-  if (bytes <= bottom - res->low_top && bottom - bytes < res->gap_high)
+  uintptr_t bound = res->base + res->least_share;
+  if (bound < res->low_top)
+    bound = res->low_top;
+  if (bound < bottom && bytes <= bottom - bound &&
+      bottom - bytes < res->gap_high)
     gc_reservation_reclaim(res, 0, res->gap_high - (bottom - bytes));
-  uintptr_t bound = res->gap_high > res->low_top ? res->gap_high : res->low_top;
-  if (bytes <= bottom - bound &&
+  if (bound < res->gap_high)
+    bound = res->gap_high;
+  if (bound < bottom && bytes <= bottom - bound &&
       gc_platform_commit((void *)(bottom - bytes), bytes)) {
     gc_atomic_store(&res->high_bottom, bottom - bytes);
     ret = (void *)(bottom - bytes);

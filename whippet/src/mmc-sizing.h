@@ -331,12 +331,18 @@ static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
    to the limit would spend all its time in collections, each of which finds a
    little less, before one fails to satisfy a request.  */
 static void heap_note_progress(struct gc_heap *heap) {
-  size_t reserve = heap->space.reserve_blocks * NOFL_BLOCK_SIZE;
-  size_t used = heap->live_bytes + reserve;
-  size_t little = heap->heap_size / MMC_FUTILE_PART;
+  struct nofl_space *space = &heap->space;
+  size_t size = heap->heap_size;
+  size_t used = heap->live_bytes + space->reserve_blocks * NOFL_BLOCK_SIZE;
+  /* All that a limit of the address space allows.  */
+  if (space->cannot_add_slab) {
+    size = space->total_blocks * NOFL_BLOCK_SIZE + space->large_bytes;
+    used = heap->live_bytes;
+  }
+  size_t little = size / MMC_FUTILE_PART;
   uint64_t allocated =
       heap_allocation_counter(heap) - heap->counter_at_last_full_gc;
-  int futile = allocated < little && used + little > heap->heap_size;
+  int futile = allocated < little && used + little > size;
   gc_atomic_store_relaxed(&heap->futile_collections,
                           futile ? heap->futile_collections + 1 : 0);
 }

@@ -102,6 +102,9 @@ static int heap_init_spaces(struct gc_heap *heap,
   if (!gc_reservation_init(&heap->reservation, heap_reservation_size(options),
                            2 * NOFL_SLAB_SIZE))
     return 0;
+  /* What has been filled with small objects once, when the address space is limited,
+     must leave room for large objects, and the other way round.  */
+  heap->reservation.least_share = gc_reservation_size(&heap->reservation) / 8;
   /* A heap of fixed size that will never have it is no heap of that size.  */
   if (options->heap_size_policy == GC_HEAP_SIZE_FIXED &&
       heap->reservation.limit - heap->reservation.base < size)

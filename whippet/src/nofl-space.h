@@ -96,6 +96,7 @@ struct nofl_space {
   size_t evacuation_limit;          /* granules that are copied at most */
   int evacuation_was_cut;           /* some blocks were left for the next one */
   size_t total_blocks;              /* in committed slabs */
+  int cannot_add_slab;              /* as the last attempt has shown */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
   uint32_t refuse_seed;
@@ -305,6 +306,7 @@ static void nofl_slab_choose_pages(struct nofl_space *space,
 static int nofl_space_add_slab(struct nofl_space *space) {
   struct nofl_slab *slab =
       gc_reservation_extend_low(space->reservation, NOFL_SLAB_SIZE);
+  space->cannot_add_slab = !slab;
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);

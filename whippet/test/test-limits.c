@@ -103,6 +103,14 @@ static void fill_with(size_t object_size) {
     total += object_size;
   if (total < LIMIT / 2 || total > LIMIT)
     _exit(10);
+  /* All of that was garbage.  The address space that others of another size had is
+     not to be had, but some is left.  */
+  gc_heap_allow_collection(heap);
+  gc_collect(mut, GC_COLLECTION_MAJOR);
+  for (int i = 0; i < 100; i++)
+    if (!gc_allocate(mut, LIMIT / 16, GC_ALLOCATION_TAGGED_POINTERLESS) ||
+        !gc_allocate(mut, 256, GC_ALLOCATION_TAGGED_POINTERLESS))
+      _exit(11);
 }
 
 static void fill_with_small_objects(void *data) {

@@ -130,6 +130,30 @@ static void test_trim(void **state) {
   gc_reservation_destroy(&res);
 }
 
+/* Neither end can take all.  */
+static void test_least_share(void **state) {
+  (void)state;
+  struct gc_reservation res;
+  assert_true(gc_reservation_init(&res, 16 * UNIT, UNIT));
+  res.least_share = 2 * UNIT;
+  assert_null(gc_reservation_extend_low(&res, 15 * UNIT));
+  assert_non_null(gc_reservation_extend_low(&res, 14 * UNIT));
+  assert_null(gc_reservation_extend_low(&res, 4096));
+  assert_non_null(gc_reservation_extend_high(&res, 2 * UNIT));
+  assert_null(gc_reservation_extend_high(&res, 4096));
+  gc_reservation_destroy(&res);
+
+  assert_true(gc_reservation_init(&res, 16 * UNIT, UNIT));
+  res.least_share = 2 * UNIT;
+  assert_null(gc_reservation_extend_high(&res, 14 * UNIT + 4096));
+  assert_non_null(gc_reservation_extend_high(&res, 14 * UNIT));
+  assert_null(gc_reservation_extend_high(&res, 4096));
+  assert_non_null(gc_reservation_extend_low(&res, UNIT));
+  assert_non_null(gc_reservation_extend_low(&res, UNIT));
+  assert_null(gc_reservation_extend_low(&res, 4096));
+  gc_reservation_destroy(&res);
+}
+
 /* Each end keeps its own share.  */
 static void test_trim_by_side(void **state) {
   (void)state;
@@ -265,6 +289,7 @@ int main(void) {
       cmocka_unit_test(test_trim),
       cmocka_unit_test(test_trim_keeps_all_of_a_small_range),
       cmocka_unit_test(test_trim_everything),
+      cmocka_unit_test(test_least_share),
       cmocka_unit_test(test_trim_by_side),
       cmocka_unit_test(test_reclaim_in_steps),
       cmocka_unit_test(test_threads_share_the_range),

@@ -108,7 +108,7 @@ static void fill_with(size_t object_size) {
   gc_heap_allow_collection(heap);
   gc_collect(mut, GC_COLLECTION_MAJOR);
   for (int i = 0; i < 100; i++)
-    if (!gc_allocate(mut, LIMIT / 16, GC_ALLOCATION_TAGGED_POINTERLESS) ||
+    if (!gc_allocate(mut, LIMIT / 64, GC_ALLOCATION_TAGGED_POINTERLESS) ||
         !gc_allocate(mut, 256, GC_ALLOCATION_TAGGED_POINTERLESS))
       _exit(11);
 }

@@ -680,11 +680,19 @@ static uintptr_t trace_take_from_ring(struct trace_worker *worker) {
   return 0;
 }
 
+/* Was ITEM copied just now?  Then it is in the cache, and what it references is to
+   come next to it.  */
+static inline int trace_is_new_copy(struct trace_worker *worker,
+                                    uintptr_t item) {
+  return worker->evacuating &&
+         (item ^ worker->target.alloc) >> NOFL_BLOCK_SIZE_LOG_2 == 0;
+}
+
 /* The next item to trace, or 0 if there is none.  */
 static inline uintptr_t trace_next_item(struct trace_worker *worker) {
   while (GC_LIKELY(trace_has_stack_item(worker))) {
     uintptr_t item = trace_pop(worker);
-    if (worker->prefetch && !worker->evacuating)
+    if (worker->prefetch && !trace_is_new_copy(worker, item))
       item = trace_through_ring(worker, item);
     if (GC_LIKELY(item))
       return item;

@@ -456,7 +456,12 @@ static void heap_collect_cycle(struct gc_heap *heap,
   size_t candidates = heap_trace_all(heap, kind, max_survivors, cycle);
   uint64_t trace_nsec = gc_platform_monotonic_nanoseconds() - start;
 
+  int waits = tracer_waits_for_memory(&heap->tracer);
   size_t traced = heap_finish_workers(heap, old_live);
+  if (kind == GC_COLLECTION_MAJOR && trace_nsec) {
+    heap->sizing.marking_rate = (double)traced / trace_nsec;
+    heap->sizing.waits_for_memory = waits;
+  }
   heap->statistics.trace_nsec += trace_nsec;
   if (GC_UNLIKELY(heap->stress.verify)) {
     heap_verify_marks(heap);
@@ -530,7 +535,8 @@ static void heap_collect_stopped(struct gc_heap *heap,
     if (heap->stress.compact)
       max = NOFL_GRANULES_PER_BLOCK;
     int asked_for = !request && !heap->stress.compact;
-    if (requested == GC_COLLECTION_ANY && request && !heap->stress.compact)
+    if (requested == GC_COLLECTION_ANY && request && !heap->stress.compact &&
+        !heap_cannot_grow(heap))
       space->evacuation_limit = heap_compaction_step(heap);
     if (requested == GC_COLLECTION_COMPACTING || asked_for ||
         nofl_space_lacks_targets(space, max)) {

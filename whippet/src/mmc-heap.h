@@ -117,6 +117,10 @@ struct mmc_sizing {
   double trace_rate;
   uint64_t last_nsec;
   uint64_t last_counter;
+  /* Of the last collection that moved nothing: bytes per nanosecond, and whether it
+     was faster to prefetch.  */
+  double marking_rate;
+  int waits_for_memory;
   /* Adaptive: what the size fell to until then, not rounded.  */
   double kept_size;
   uint64_t kept_nsec;

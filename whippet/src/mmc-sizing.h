@@ -40,13 +40,17 @@
    when one gains little.  */
 #define MMC_MIN_COMPACTION_INTERVAL 8
 #define MMC_MAX_COMPACTION_INTERVAL 128
-/* To copy an object takes many times as long as to mark it.  So a compaction that
-   nobody asked for goes in steps, each of which copies up to this part of the live
-   small objects, half of them if that empties many blocks, though at least so many
-   bytes, and comes so many collections after the one before.  */
-#define MMC_COMPACTION_STEPS 16
-#define MMC_COMPACTION_MIN_STEP ((size_t)2 * 1024 * 1024)
+/* To copy an object takes some ten times as long as to mark it, if both wait for
+   memory, where markers can fetch ahead, else four times.  So a compaction that
+   nobody asked for goes in steps, each of which copies as much as is expected to take
+   as long as the marking, but at least so many nanoseconds; more if that empties many
+   blocks.  A step comes so many collections after the one before.  A heap that cannot
+   grow meanwhile needs all at once.  */
+#define MMC_COPYING_COST 4
+#define MMC_COPYING_COST_OUT_OF_CACHE 10
+#define MMC_COMPACTION_STEP_NSEC 25e6
 #define MMC_COMPACTION_STEP_INTERVAL 2
+#define MMC_MAX_COMPACTION_STEPS 16
 #define MMC_MIN_MAJOR_YIELD 0.05
 /* Fullest blocks that are evacuated: on request, so that what a request has
    compacted is not copied again by the next one; and when nobody asked.  */
@@ -306,6 +310,11 @@ static int heap_is_early(struct gc_heap *heap) {
          allocated < room / MMC_EARLY_PART;
 }
 
+static int heap_cannot_grow(struct gc_heap *heap) {
+  return heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
+         heap->heap_size >= heap_limit_size(heap, SIZE_MAX);
+}
+
 /* Where all holes are small, a larger object now and then must not cause a
    collection each time; nor large objects that find no room beside blocks which
    are mostly free.  */
@@ -399,9 +408,11 @@ static int heap_has_small_holes(struct gc_heap *heap) {
          granules < holes * NOFL_SMALL_HOLE_GRANULES;
 }
 
+/* In a heap that cannot grow, there is no other way out of early collections.  */
 static int heap_should_compact(struct gc_heap *heap) {
+  int due = (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0;
   return NOFL_MOVES &&
-         (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0 &&
+         (due || (heap_cannot_grow(heap) && heap_is_early(heap))) &&
          (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
           heap_has_small_holes(heap) || heap->shrink_blocked);
 }
@@ -425,11 +436,13 @@ static int heap_is_sparse(struct gc_heap *heap) {
 
 /* Granules to copy in one step of a compaction.  */
 static size_t heap_compaction_step(struct gc_heap *heap) {
-  size_t live = heap->live_bytes - heap->live_large_bytes;
-  size_t bytes = live / MMC_COMPACTION_STEPS;
-  if (bytes < MMC_COMPACTION_MIN_STEP)
-    bytes = MMC_COMPACTION_MIN_STEP;
-  return bytes >> NOFL_GRANULE_SIZE_LOG_2;
+  const struct mmc_sizing *sizing = &heap->sizing;
+  double bytes = MMC_COMPACTION_STEP_NSEC * sizing->marking_rate;
+  if (bytes < heap->live_bytes)
+    bytes = heap->live_bytes;
+  bytes /= sizing->waits_for_memory ? MMC_COPYING_COST_OUT_OF_CACHE
+                                    : MMC_COPYING_COST;
+  return (size_t)bytes >> NOFL_GRANULE_SIZE_LOG_2;
 }
 
 /* Of CANDIDATES blocks, EMPTIED became empty; MORE would have been chosen but for the
@@ -447,7 +460,7 @@ static void heap_schedule_compaction(struct gc_heap *heap, size_t candidates,
   candidates = heap->compaction_candidates += candidates;
   emptied = heap->compaction_emptied += emptied;
   int sparse = emptied * 2 > candidates;
-  if (more && sparse && heap->compaction_steps < MMC_COMPACTION_STEPS) {
+  if (more && sparse && heap->compaction_steps < MMC_MAX_COMPACTION_STEPS) {
     heap->next_compaction =
         heap->compaction_clock + MMC_COMPACTION_STEP_INTERVAL;
     return;

@@ -132,7 +132,7 @@ static int heap_init(struct gc_heap *heap,
   sizing->expansiveness = options->heap_expansiveness;
   /* Bytes per nanosecond, until measured.  */
   sizing->allocation_rate = 1;
-  sizing->trace_rate = 1;
+  sizing->trace_rate = sizing->marking_rate = 1;
   sizing->last_nsec = gc_platform_monotonic_nanoseconds();
   heap->allocation_failure = default_allocation_failure;
   if (!heap_init_spaces(heap, options) ||

@@ -591,6 +591,13 @@ static inline int tracer_is_in_cache(const struct gc_tracer *tracer,
   return live_bytes < tracer->cache_size - tracer->cache_size / 4;
 }
 
+/* After a collection in which nothing moved: was it better to prefetch?  */
+static inline int tracer_waits_for_memory(const struct gc_tracer *tracer) {
+  const struct trace_worker *worker = &tracer->workers[0];
+  return worker->measuring ? !worker->in_cache && worker->pace.better
+                           : worker->prefetch;
+}
+
 /* Start of a collection, which is expected to trace LIVE_BYTES; with several
    threads, if there are several, only if PARALLEL.  */
 static void tracer_prepare(struct gc_tracer *tracer,

@@ -193,6 +193,12 @@ is_starting (scm_thread *thread)
     || !SCM_UNPACK (thread->dynamic_state->values);
 }
 
+/* How often a request waits for finalizers.  */
+#define MAX_WAITS 60
+
+/* How often the last request of this thread has waited.  */
+static SCM_THREAD_LOCAL int waits;
+
 /* Raise an exception, or return null: then it is worth to try again.
    Objects that wait for their finalizers occupy memory.  */
 static void *
@@ -200,8 +206,12 @@ allocation_failed (struct gc_heap *heap, size_t size)
 {
   scm_thread *thread = SCM_I_CURRENT_THREAD;
 
-  if (!is_starting (thread) && !scm_i_gc_wait_for_finalizers (thread))
+  if (is_starting (thread))
+    return NULL;
+  if (size >= scm_i_gc_heap_size () || ++waits > MAX_WAITS
+      || !scm_i_gc_wait_for_finalizers (thread))
     {
+      waits = 0;
       fprintf (stderr, "guile: warning: out of memory: "
                "no room for %zu bytes in a heap of %.1f MiB\n",
                size, scm_i_gc_heap_size () / 1048576.0);
@@ -279,6 +289,7 @@ scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
         ret = wait_for_memory (thread, bytes, kind);
         break;
       }
+  waits = 0;
   if (__atomic_load_n (&scm_i_gc_after_collection_pending, __ATOMIC_RELAXED))
     __atomic_fetch_or (&thread->poll, SCM_I_POLL_STOP, __ATOMIC_RELAXED);
   return ret;

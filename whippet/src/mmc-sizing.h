@@ -408,11 +408,13 @@ static int heap_has_small_holes(struct gc_heap *heap) {
          granules < holes * NOFL_SMALL_HOLE_GRANULES;
 }
 
-/* In a heap that cannot grow, there is no other way out of early collections.  */
+/* In a heap that cannot grow, there is no other way out of full collections that come
+   early.  */
 static int heap_should_compact(struct gc_heap *heap) {
   int due = (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0;
-  return NOFL_MOVES &&
-         (due || (heap_cannot_grow(heap) && heap_is_early(heap))) &&
+  int stuck = heap_cannot_grow(heap) && heap_is_early(heap) &&
+              heap->last_kind != GC_COLLECTION_MINOR;
+  return NOFL_MOVES && (due || stuck) &&
          (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
           heap_has_small_holes(heap) || heap->shrink_blocked);
 }

@@ -410,7 +410,7 @@ static void heap_satisfy_request(struct gc_heap *heap,
    for small objects, the heap grows.  */
 static void heap_satisfy_collecting_request(struct gc_heap *heap,
                                             struct mmc_request *request) {
-  if (!request)
+  if (!request || request->given_up)
     return;
   request->effort = NOFL_SWEEP_SOME;
   heap_satisfy_request(heap, request);
@@ -558,14 +558,14 @@ static void heap_collect_stopped(struct gc_heap *heap,
   space->evacuation_credit = 0;
   space->evacuation_limit = SIZE_MAX;
   heap->counter_at_last_gc = heap_allocation_counter(heap);
-  if (kind != GC_COLLECTION_MINOR) {
-    if (request)
-      heap_note_progress(heap);
-    heap->counter_at_last_full_gc = heap->counter_at_last_gc;
-  }
   size_t before = heap->heap_size;
   size_t expected = request_expected_bytes(request);
   heap_apply_sizing_policy(heap, expected);
+  if (kind != GC_COLLECTION_MINOR) {
+    if (request)
+      request->given_up = heap_gives_up(heap);
+    heap->counter_at_last_full_gc = heap->counter_at_last_gc;
+  }
   space->collecting = 0;
   if (GC_DEBUG || GC_UNLIKELY(heap->stress.verify))
     heap_verify_blocks(heap);

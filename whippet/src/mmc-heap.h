@@ -137,6 +137,7 @@ struct mmc_request {
   enum nofl_effort effort; /* small */
   uint8_t use_reserve;
   uint8_t satisfied;
+  uint8_t given_up;   /* a collection found that more of them are of no use */
   void *large_object; /* not prepared yet */
   int large_dirty;
 };
@@ -208,7 +209,7 @@ struct gc_heap {
   uint64_t counter_at_last_gc;
   uint64_t counter_at_last_full_gc;
   /* Full collections for requests, the last ones in a row, that freed next to
-     nothing.  Relaxed atomic.  */
+     nothing.  */
   unsigned futile_collections;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;

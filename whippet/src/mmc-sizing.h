@@ -336,10 +336,11 @@ static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
   return 1;
 }
 
-/* At the end of a full collection for a request: a program whose live data come close
-   to the limit would spend all its time in collections, each of which finds a
-   little less, before one fails to satisfy a request.  */
-static void heap_note_progress(struct gc_heap *heap) {
+/* At the end of a full collection for a request: should that fail?  A program whose
+   live data come close to the limit would spend all its time in collections, each of
+   which finds a little less, before one fails to satisfy a request.  It may let go of
+   something then, so the count starts anew.  */
+static int heap_gives_up(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
   size_t size = heap->heap_size;
   size_t used = heap->live_bytes + space->reserve_blocks * NOFL_BLOCK_SIZE;
@@ -349,20 +350,12 @@ static void heap_note_progress(struct gc_heap *heap) {
     used = heap->live_bytes;
   }
   size_t little = size / MMC_FUTILE_PART;
-  uint64_t allocated =
-      heap_allocation_counter(heap) - heap->counter_at_last_full_gc;
+  uint64_t allocated = heap->counter_at_last_gc - heap->counter_at_last_full_gc;
   int futile = allocated < little && used + little > size;
-  gc_atomic_store_relaxed(&heap->futile_collections,
-                          futile ? heap->futile_collections + 1 : 0);
-}
-
-/* Should a request fail rather than cause one more collection?  The program may let
-   go of something then, so the count starts anew.  */
-static int heap_gives_up(struct gc_heap *heap) {
-  if (gc_atomic_load_relaxed(&heap->futile_collections) <
-      MMC_MAX_FUTILE_COLLECTIONS)
+  heap->futile_collections = futile ? heap->futile_collections + 1 : 0;
+  if (heap->futile_collections < MMC_MAX_FUTILE_COLLECTIONS)
     return 0;
-  gc_atomic_store_relaxed(&heap->futile_collections, 0u);
+  heap->futile_collections = 0;
   return 1;
 }
 

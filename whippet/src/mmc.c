@@ -598,11 +598,11 @@ static int mutator_satisfy(struct gc_mutator *mut,
       mutator_park(mut);
     if (heap_try_request(mut->heap, request))
       return 1;
-    if (level == ESCALATE_COLLECT && heap_gives_up(mut->heap))
-      return 0;
     mutator_escalate(mut, request, level, &shared);
     if (request->satisfied)
       return 1;
+    if (request->given_up)
+      return 0;
     if (!shared)
       level++;
   }

@@ -534,6 +534,25 @@ static void one_pause_is_one_collection(void **state) {
   test_heap_finish(t);
 }
 
+/* A table of N nodes, with EDGES and WORDS each, of which those are left that
+   IS_LEFT says.  */
+static void make_holes(struct test_heap *t, uint32_t n, uint32_t edges,
+                       uint32_t words, int (*is_left)(uint32_t)) {
+  t->root.ref = test_make_node(t->mut, n, 0);
+  for (uint32_t i = 0; i < n; i++) {
+    struct test_node *kid = test_make_node(t->mut, edges, words);
+    test_store(t->mut, t->root.ref, i, kid);
+  }
+  struct test_node *root = t->root.ref;
+  for (uint32_t i = 0; i < n; i++)
+    if (!is_left(i))
+      root->edges[i] = NULL;
+}
+
+static int is_odd(uint32_t i) {
+  return i % 2;
+}
+
 /* In a heap whose holes are all small, larger objects now and then do not cause a
    collection each: the heap grows by a little instead.  */
 static void small_holes_cause_no_collections(void **state) {
@@ -543,15 +562,7 @@ static void small_holes_cause_no_collections(void **state) {
       "heap-size-policy=growable,heap-size=18m,heap-double-threshold=1m,"
       "parallelism=1",
       "verify");
-  t->root.ref = test_make_node(t->mut, N, 0);
-  for (uint32_t i = 0; i < N; i++) {
-    struct test_node *kid = test_make_node(t->mut, 1, 0);
-    test_store(t->mut, t->root.ref, i, kid);
-  }
-  struct test_node *root = t->root.ref;
-  for (uint32_t i = 0; i < N; i += 2)
-    root->edges[i] = NULL;
-  root = NULL;
+  make_holes(t, N, 1, 0, is_odd);
   t->heap->next_sparse = t->heap->next_compaction =
       t->heap->compaction_clock + 1000;
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
@@ -580,15 +591,7 @@ static void small_holes_of_a_fixed_heap_are_joined(void **state) {
   enum { N = 330000 };
   struct test_heap *t = test_heap_make("heap-size=14m,parallelism=1", NULL);
   struct gc_heap *heap = t->heap;
-  t->root.ref = test_make_node(t->mut, N, 0);
-  for (uint32_t i = 0; i < N; i++) {
-    struct test_node *kid = test_make_node(t->mut, 1, 0);
-    test_store(t->mut, t->root.ref, i, kid);
-  }
-  struct test_node *root = t->root.ref;
-  for (uint32_t i = 0; i < N; i += 2)
-    root->edges[i] = NULL;
-  root = NULL;
+  make_holes(t, N, 1, 0, is_odd);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   heap->next_sparse = heap->next_compaction = heap->compaction_clock + 1000;
   uint64_t before = heap->started[GC_COLLECTION_ANY];
@@ -645,24 +648,20 @@ static void compactions_that_do_not_last_become_rarer(void **state) {
 /* A heap in which two of three objects are left, or one of nine, that may be compacted by
    choice.  */
 enum { SPARSE_OBJECTS = 120000, SPARSE_EDGES = 2, SPARSE_WORDS = 30 };
-static int is_left(uint32_t i, int dense) {
-  return dense ? i % 3 != 0 : i % 9 == 0;
+static int is_left_in_dense(uint32_t i) {
+  return i % 3 != 0;
+}
+
+static int is_left_in_sparse(uint32_t i) {
+  return i % 9 == 0;
 }
 
 static struct test_heap *make_sparse_heap(int dense) {
   struct test_heap *t = test_heap_make(
       "heap-size-policy=growable,heap-size=48m,parallelism=1", NULL);
   struct gc_heap *heap = t->heap;
-  t->root.ref = test_make_node(t->mut, SPARSE_OBJECTS, 0);
-  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++) {
-    struct test_node *kid = test_make_node(t->mut, SPARSE_EDGES, SPARSE_WORDS);
-    test_store(t->mut, t->root.ref, i, kid);
-  }
-  struct test_node *root = t->root.ref;
-  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
-    if (!is_left(i, dense))
-      root->edges[i] = NULL;
-  root = NULL;
+  make_holes(t, SPARSE_OBJECTS, SPARSE_EDGES, SPARSE_WORDS,
+             dense ? is_left_in_dense : is_left_in_sparse);
   heap->next_sparse = heap->next_compaction = heap->compaction_clock + 1000;
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   heap->next_compaction = heap->compaction_clock;
@@ -673,7 +672,7 @@ static struct test_heap *make_sparse_heap(int dense) {
 static void check_sparse_heap(struct test_heap *t, int dense) {
   for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
     assert_int_equal(((struct test_node *)t->root.ref)->edges[i] != NULL,
-                     is_left(i, dense));
+                     dense ? is_left_in_dense(i) : is_left_in_sparse(i));
   heap_verify_blocks(t->heap);
   test_heap_finish(t);
 }

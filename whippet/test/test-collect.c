@@ -658,7 +658,9 @@ static int is_left_in_sparse(uint32_t i) {
 
 static struct test_heap *make_sparse_heap(int dense) {
   struct test_heap *t = test_heap_make(
-      "heap-size-policy=growable,heap-size=48m,parallelism=1", NULL);
+      "heap-size-policy=growable,heap-size=48m,maximum-heap-size=256m,"
+      "parallelism=1",
+      NULL);
   struct gc_heap *heap = t->heap;
   make_holes(t, SPARSE_OBJECTS, SPARSE_EDGES, SPARSE_WORDS,
              dense ? is_left_in_dense : is_left_in_sparse);

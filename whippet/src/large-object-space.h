@@ -385,7 +385,7 @@ static inline void large_release_table(uintptr_t *reserved, uintptr_t end) {
    describe pages which are not the space's now.  */
 static inline void large_space_trim_tables(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
-  uintptr_t floor = space->reservation->gap_low < space->reservation->gap_high
+  uintptr_t floor = gc_reservation_has_hole(space->reservation)
                         ? space->reservation->gap_high
                         : space->reservation->base;
   uint32_t idx = large_page_index(space, floor);

@@ -6,8 +6,8 @@
 
 #include "mmc-barrier.h"
 #include "mmc-nursery.h"
+#include "mmc-retrace.h"
 #include "mmc-sizing.h"
-#include "mmc-trace.h"
 #include "mmc-verify.h"
 #include "mmc-walk.h"
 

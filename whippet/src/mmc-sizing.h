@@ -109,7 +109,7 @@ static void heap_set_size(struct gc_heap *heap, size_t size) {
 static size_t heap_reserved_gap(struct gc_heap *heap) {
   struct gc_reservation *res = &heap->reservation;
   size_t gap = gc_reservation_high_bottom(res) - gc_reservation_low_top(res);
-  size_t hole = res->gap_low < res->gap_high ? res->gap_high - res->gap_low : 0;
+  size_t hole = gc_reservation_has_hole(res) ? res->gap_high - res->gap_low : 0;
   return gap - hole;
 }
 

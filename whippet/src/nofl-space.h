@@ -93,8 +93,8 @@ struct nofl_space {
   size_t used_blocks;               /* neither EMPTY nor PAGED_OUT */
   size_t reserve_blocks;            /* withheld from mutators */
   size_t evacuation_credit;         /* blocks; 0 outside of pauses */
-  size_t evacuation_limit;          /* granules that are copied at most */
-  int evacuation_was_cut;           /* some blocks were left for the next one */
+  size_t evacuation_limit;          /* granules; SIZE_MAX outside of pauses */
+  int evacuation_was_cut;           /* some blocks were left; in pauses */
   size_t total_blocks;              /* in committed slabs */
   int cannot_add_slab;              /* as the last attempt has shown */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */

@@ -139,7 +139,8 @@ scm_i_gc_trace_finalizer (struct gc_finalizer *finalizer,
   gc_trace_finalizer (finalizer, visit, heap, visit_data);
 }
 
-/* How many have run.  */
+/* How many have run.  Relaxed atomic: a sign of progress, which orders
+   nothing.  */
 static unsigned long finalizers_run;
 
 /* Fired finalizers, newest first.  A finalizer may leave by a non-local
@@ -314,7 +315,9 @@ scm_i_gc_run_finalizers (void)
    milliseconds.  */
 #define MAX_WAIT 500
 
-/* Does a finalizer wait for another thread than THREAD, or run there?  */
+/* Does a finalizer wait for another thread than THREAD, or run there?  The
+   lock is a leaf, and nothing is allocated with it held, so that a failed
+   allocation may take it.  */
 static int
 finalizers_wait (scm_thread *thread)
 {

@@ -452,6 +452,12 @@ enum scm_gc_kind { SCM_GC_ANY, SCM_GC_MINOR, SCM_GC_MAJOR, SCM_GC_COMPACT };
 
 SCM_INTERNAL void scm_i_gc_collect (enum scm_gc_kind kind);
 
+/* Finalizers release memory of malloc.  If they are behind, so that more of
+   it waits than a collection made known last, give them time: half a second
+   at most, and not where none ends.  To be called before a collection for
+   such memory.  Any thread.  */
+SCM_INTERNAL void scm_i_gc_let_finalizers_catch_up (void);
+
 /* Number of collections so far.  Any thread.  */
 SCM_INTERNAL unsigned long scm_i_gc_count (void);
 

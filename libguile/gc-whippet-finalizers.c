@@ -311,9 +311,12 @@ scm_i_gc_run_finalizers (void)
   return count;
 }
 
-/* How long to wait for finalizers before memory is tried again, in
-   milliseconds.  */
+/* How long to wait for finalizers at most, in milliseconds.  */
 #define MAX_WAIT 500
+
+/* How long to wait for one of them to end, if the memory that they release
+   is not needed at once.  */
+#define PATIENCE 10
 
 /* Does a finalizer wait for another thread than THREAD, or run there?  The
    lock is a leaf, and nothing is allocated with it held, so that a failed
@@ -333,17 +336,60 @@ finalizers_wait (scm_thread *thread)
   return ret;
 }
 
+/* Can THREAD wait for finalizers of another thread?  */
+static int
+may_wait (scm_thread *thread)
+{
+  return __atomic_load_n (&finalizer_notifier, __ATOMIC_RELAXED)
+    && !scm_i_is_finalizer_thread (thread);
+}
+
+/* Wait until no finalizer waits, but not on when none has ended for so many
+   milliseconds as PATIENCE.  Return false if none has.  */
+static int
+wait_for_finalizers (scm_thread *thread, int patience)
+{
+  unsigned long before = __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED);
+  unsigned long last = before;
+
+  for (int i = 0, since = 0;
+       i < MAX_WAIT && since < patience && finalizers_wait (thread);
+       i++)
+    {
+      unsigned long now;
+
+      scm_i_gc_sleep (thread, 1000);
+      now = __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED);
+      since = now == last ? since + 1 : 0;
+      last = now;
+    }
+  return __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED) != before;
+}
+
 int
 scm_i_gc_wait_for_finalizers (scm_thread *thread)
 {
-  unsigned long before = __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED);
-
-  if (!__atomic_load_n (&finalizer_notifier, __ATOMIC_RELAXED)
-      || scm_i_is_finalizer_thread (thread))
+  if (!may_wait (thread))
     return 0;
   /* The finalizers may have fired in the collection just now.  */
   scm_i_gc_maybe_after_collection (thread);
-  for (int i = 0; i < MAX_WAIT && finalizers_wait (thread); i++)
-    scm_i_gc_sleep (thread, 1000);
-  return __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED) != before;
+  return wait_for_finalizers (thread, MAX_WAIT);
+}
+
+/* The caller may hold what a finalizer needs.  Then none ends, and waiting
+   is not tried again before one has.  */
+void
+scm_i_gc_let_finalizers_catch_up (void)
+{
+  static unsigned long in_vain_at = -1UL;
+  scm_thread *thread = SCM_I_CURRENT_THREAD;
+
+  if (!thread || !thread->guile_mode || !may_wait (thread)
+      || __atomic_load_n (&in_vain_at, __ATOMIC_RELAXED)
+      == __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED))
+    return;
+  if (finalizers_wait (thread) && !wait_for_finalizers (thread, PATIENCE))
+    __atomic_store_n (&in_vain_at,
+                      __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED),
+                      __ATOMIC_RELAXED);
 }

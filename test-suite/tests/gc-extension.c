@@ -45,7 +45,7 @@ headers (void)
 
 /* What was freed.  */
 
-enum { BOXES, DOUBLE_BOXES, FOREIGN, HANDLES, N_COUNTERS };
+enum { BOXES, DOUBLE_BOXES, FOREIGN, HANDLES, RESOURCES, N_COUNTERS };
 static long made[N_COUNTERS], freed[N_COUNTERS];
 static long bad_frees;
 
@@ -479,6 +479,40 @@ make_pointer (void)
   return scm_from_pointer (data, pointer_finalize);
 }
 
+/* A pointer to a resource whose release takes a while, and a lock.  */
+
+static pthread_mutex_t resources_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void
+resource_finalize (void *data)
+{
+  pthread_mutex_lock (&resources_lock);
+  usleep (4000);
+  pthread_mutex_unlock (&resources_lock);
+  __atomic_fetch_add (&freed[RESOURCES], 1, __ATOMIC_SEQ_CST);
+}
+
+/* SIZE is how much memory the collector is told that the resource takes.  */
+static SCM
+make_resource (SCM size)
+{
+  scm_gc_register_allocation (scm_to_size_t (size));
+  __atomic_fetch_add (&made[RESOURCES], 1, __ATOMIC_SEQ_CST);
+  return scm_from_pointer (&resources_lock, resource_finalize);
+}
+
+static SCM
+make_resources_with_lock_held (SCM n, SCM size)
+{
+  unsigned long count = scm_to_ulong (n);
+
+  pthread_mutex_lock (&resources_lock);
+  for (unsigned long i = 0; i < count; i++)
+    make_resource (size);
+  pthread_mutex_unlock (&resources_lock);
+  return SCM_UNSPECIFIED;
+}
+
 
 
 /* Inline functions and macros of the headers.  */
@@ -905,6 +939,9 @@ init_gc_extension (void)
   DEFINE ("make-handle", 1, 0, 0, make_handle);
   DEFINE ("handle-ref", 1, 0, 0, handle_ref);
   DEFINE ("make-pointer", 0, 0, 0, make_pointer);
+  DEFINE ("make-resource", 1, 0, 0, make_resource);
+  DEFINE ("make-resources-with-lock-held", 2, 0, 0,
+          make_resources_with_lock_held);
   DEFINE ("inlines", 1, 0, 0, inlines);
   DEFINE ("bignums", 1, 0, 0, bignums);
   DEFINE ("wound", 1, 0, 0, wound);

@@ -46,12 +46,10 @@ struct bench_pauses {
   uint64_t count_by_kind[GC_COLLECTION_COMPACTING + 1];
   uint64_t stop_began_nsec;
   uint64_t trace_began_nsec;
-  uint64_t cpu_began_nsec;
   uint64_t total_nsec;
   uint64_t max_nsec;
   uint64_t max_stopping_nsec; /* time for all mutators to arrive */
   uint64_t trace_nsec;        /* from prepare_gc to the end of finalizers */
-  uint64_t cpu_nsec;          /* of the process during pauses */
   struct bench_histogram histogram;
 };
 
@@ -63,7 +61,6 @@ static inline void bench_pauses_init(void *data, size_t heap_size) {
 static inline void bench_pauses_requesting_stop(void *data) {
   struct bench_pauses *pauses = (struct bench_pauses *)data;
   pauses->stop_began_nsec = bench_now_nsec();
-  pauses->cpu_began_nsec = bench_cpu_nsec();
 }
 
 static inline void bench_pauses_mutators_stopped(void *data) {
@@ -96,7 +93,6 @@ static inline void bench_pauses_restarting_mutators(void *data) {
   struct bench_pauses *pauses = (struct bench_pauses *)data;
   uint64_t pause = bench_now_nsec() - pauses->stop_began_nsec;
   pauses->total_nsec += pause;
-  pauses->cpu_nsec += bench_cpu_nsec() - pauses->cpu_began_nsec;
   pauses->trace_began_nsec = 0;
   if (pause > pauses->max_nsec)
     pauses->max_nsec = pause;

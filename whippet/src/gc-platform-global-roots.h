@@ -10,8 +10,9 @@
    is still right.  If it is not, the list is walked as it is, without lock:
    the loader links an object into it by one store once its segments are
    mapped.  An object that is being unloaded stays in the list for a moment
-   without its segments: hence no segment is read without asking the kernel
-   whether it is mapped.  */
+   without its segments: hence the kernel is asked whether a segment is mapped
+   before it is read, unless the loader's list is the one that was recorded, and
+   not just changing.  */
 
 #include <elf.h>
 #include <link.h>
@@ -37,6 +38,7 @@ struct segment_list {
    collector orders the two, and they are never concurrent.  */
 static struct {
   int valid;
+  int loader_tells;              /* what _r_debug has is about these objects */
   unsigned long long adds, subs; /* the loader's counts of (un)loaded objects */
   uint64_t fingerprint;
   struct segment_list list;
@@ -147,6 +149,9 @@ static int record_object(struct dl_phdr_info *info, size_t size, void *data) {
     global_roots.subs = has_counts ? info->dlpi_subs : 0;
     /* The loader's lock is held: the list and the counts agree.  */
     global_roots.fingerprint = loaded_objects_fingerprint();
+    /* Not if this library has been loaded by dlmopen.  */
+    global_roots.loader_tells = &_r_debug && _r_debug.r_map &&
+                                _r_debug.r_map->l_addr == info->dlpi_addr;
     global_roots.list.count = 0;
     if (!global_roots.list.segments) {
       global_roots.list.segments = global_roots.initial;
@@ -208,8 +213,23 @@ static int is_mapped(uintptr_t low, uintptr_t high) {
   return 1;
 }
 
+/* A thread is changing the loader's list, so that its members may go away under who
+   follows it.  Relaxed: a thread that is stopped has told so before it stopped, and
+   one that is not may begin at any time.  */
+static int loader_is_busy(void) {
+  return &_r_debug &&
+         __atomic_load_n(&_r_debug.r_state, __ATOMIC_RELAXED) != RT_CONSISTENT;
+}
+
+/* Is the loader's list the one of the last preparation?  Then what is recorded of it
+   is mapped.  */
+static int list_is_unchanged(void) {
+  return global_roots.loader_tells && !loader_is_busy() &&
+         global_roots.fingerprint == loaded_objects_fingerprint();
+}
+
 static int visit_segment(uintptr_t low, uintptr_t high, void *data) {
-  if (!is_mapped(low, high))
+  if (!list_is_unchanged() && !is_mapped(low, high))
     return 1;
   return visit_difference(low, high, global_roots.exclusions,
                           global_roots.exclusion_count, call_visitor, data);
@@ -251,13 +271,6 @@ static int visit_object_by_info(struct dl_phdr_info *info, size_t size,
   visit_object(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum,
                visit_segment, data);
   return 0;
-}
-
-/* A thread that is not stopped is changing the loader's list, so that its members may
-   go away under who follows it.  */
-static int loader_is_busy(void) {
-  return &_r_debug &&
-         __atomic_load_n(&_r_debug.r_state, __ATOMIC_RELAXED) != RT_CONSISTENT;
 }
 
 void gc_platform_visit_global_conservative_roots(

@@ -633,7 +633,7 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
     heap_open_nursery(heap);
   heap_end_statistics(heap);
   HEAP_EVENT(heap, restarting_mutators);
-  heap_restart_world(heap);
+  heap_restart_world(heap, mut);
 }
 
 #endif // MMC_COLLECT_H

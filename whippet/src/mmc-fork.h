@@ -84,7 +84,7 @@ static void fork_finish(void) {
 static void fork_parent(void) {
   for (struct gc_heap *heap = all_heaps; heap; heap = heap->next_heap) {
     fork_unlock(heap);
-    heap_restart_world(heap);
+    heap_restart_world(heap, NULL);
     heap_unlock(heap);
   }
   fork_finish();
@@ -106,7 +106,7 @@ static void fork_child(void) {
     tracer_forget_threads(&heap->tracer);
     heap->ticker_running = 0;
     heap->ticker_word = 0;
-    heap_restart_world(heap);
+    heap_restart_world(heap, NULL);
     heap_unlock(heap);
   }
   if (current_mutator)

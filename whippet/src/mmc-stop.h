@@ -171,8 +171,12 @@ static void heap_set_stop_flag(struct gc_heap *heap, enum mmc_stop stop) {
   gc_platform_futex_wake((uint32_t *)&heap->stop_flag, INT32_MAX);
 }
 
-static void heap_restart_world(struct gc_heap *heap) {
-  heap_set_stop_flag(heap, STOP_NONE);
+/* MUT: the calling thread's, or NULL.  If it is the only one, nobody waits.  */
+static void heap_restart_world(struct gc_heap *heap, struct gc_mutator *mut) {
+  if (mut && heap->mutator_count == 1)
+    __atomic_store_n(&heap->stop_flag, STOP_NONE, __ATOMIC_SEQ_CST);
+  else
+    heap_set_stop_flag(heap, STOP_NONE);
 }
 
 /* Has the signal a handler?  Async-signal-safe.  If it is not to be known: yes.  */

@@ -21,9 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Windows of measurement from trial to trial.  */
+/* Windows of measurement from trial to trial; those with the limit are small.  */
 #define NURSERY_INTERVAL_MIN 4
-#define NURSERY_INTERVAL_MAX 16 /* without the limit: these windows are large */
+#define NURSERY_INTERVAL_MAX 16
+#define NURSERY_INTERVAL_MIN_LIMITED 16
 #define NURSERY_INTERVAL_MAX_LIMITED 64
 /* Minor collections to a window with the limit; without it, one.  */
 #define NURSERY_WINDOW 8
@@ -37,6 +38,10 @@
 #define NURSERY_TRIAL_SLOWER 1.15
 /* Costs that are so many times others are clearly less.  */
 #define NURSERY_FASTER 0.95
+/* What differs by more need not be doubted for long: after a trial of the limit, and
+   of none, whose window is large and hence more certain.  */
+#define NURSERY_DIFFERENT 0.15
+#define NURSERY_DIFFERENT_UNLIMITED 0.08
 
 struct nursery_limit {
   uint8_t limiting;     /* now */
@@ -75,16 +80,18 @@ static inline int nursery_knows_enough(const struct nursery_limit *nursery) {
 static inline void nursery_end_trial(struct nursery_limit *nursery) {
   double better = nursery->cost[nursery->better];
   double other = nursery->cost[!nursery->better];
-  if (other < better * (nursery->better ? NURSERY_FASTER : 1)) {
-    nursery->better = !nursery->better;
-    nursery->interval = NURSERY_INTERVAL_MIN;
-  } else {
-    nursery->interval *= 2;
+  double different =
+      nursery->better ? NURSERY_DIFFERENT_UNLIMITED : NURSERY_DIFFERENT;
+  int changes = other < better * (nursery->better ? NURSERY_FASTER : 1);
+  nursery->better ^= changes;
+  uint32_t min = NURSERY_INTERVAL_MIN, max = NURSERY_INTERVAL_MAX;
+  if (nursery->better) {
+    min = NURSERY_INTERVAL_MIN_LIMITED;
+    max = NURSERY_INTERVAL_MAX_LIMITED;
   }
-  /* A clear difference need not be doubted for long.  */
-  uint32_t max =
-      nursery->better ? NURSERY_INTERVAL_MAX_LIMITED : NURSERY_INTERVAL_MAX;
-  if (other < better * 0.85 || other > better * 1.15 || nursery->interval > max)
+  nursery->interval = changes ? min : nursery->interval * 2;
+  if (other < better * (1 - different) || other > better * (1 + different) ||
+      nursery->interval > max)
     nursery->interval = max;
   nursery_set_limiting(nursery, nursery->better);
   nursery->until_trial = nursery->interval;

@@ -43,14 +43,15 @@
 /* To copy an object takes some ten times as long as to mark it, if both wait for
    memory, where markers can fetch ahead, else four times.  So a compaction that
    nobody asked for goes in steps, each of which copies as much as is expected to take
-   as long as the marking, but at least so many nanoseconds; more if that empties many
-   blocks.  A step comes so many collections after the one before.  A heap that cannot
-   grow meanwhile needs all at once.  */
+   this part of the marking's time, but at least so many nanoseconds; more if that
+   empties many blocks.  A step comes so many collections after the one before.  A heap
+   that cannot grow meanwhile needs all at once.  */
 #define MMC_COPYING_COST 4
 #define MMC_COPYING_COST_OUT_OF_CACHE 10
-#define MMC_COMPACTION_STEP_NSEC 25e6
+#define MMC_COMPACTION_STEP_PART 0.5
+#define MMC_COMPACTION_STEP_NSEC 10e6
 #define MMC_COMPACTION_STEP_INTERVAL 2
-#define MMC_MAX_COMPACTION_STEPS 16
+#define MMC_MAX_COMPACTION_STEPS 32
 #define MMC_MIN_MAJOR_YIELD 0.05
 /* Fullest blocks that are evacuated: on request, so that what a request has
    compacted is not copied again by the next one; and when nobody asked.  */
@@ -433,8 +434,8 @@ static int heap_is_sparse(struct gc_heap *heap) {
 static size_t heap_compaction_step(struct gc_heap *heap) {
   const struct mmc_sizing *sizing = &heap->sizing;
   double bytes = MMC_COMPACTION_STEP_NSEC * sizing->marking_rate;
-  if (bytes < heap->live_bytes)
-    bytes = heap->live_bytes;
+  if (bytes < heap->live_bytes * MMC_COMPACTION_STEP_PART)
+    bytes = heap->live_bytes * MMC_COMPACTION_STEP_PART;
   bytes /= sizing->waits_for_memory ? MMC_COPYING_COST_OUT_OF_CACHE
                                     : MMC_COPYING_COST;
   return (size_t)bytes >> NOFL_GRANULE_SIZE_LOG_2;

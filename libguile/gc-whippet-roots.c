@@ -290,6 +290,9 @@ scm_i_gc_fix_smob_referents (void *marker, scm_t_gc_fixer fix,
   mark_context.fix = NULL;
 }
 
+/* Mark functions may mark what is no object any more: those of an extension
+   whose smob's constructor allocates while only memory of malloc refers to
+   what the function marks.  So OBJ is an ambiguous reference.  */
 int
 scm_i_gc_mark_from_smob (SCM obj)
 {
@@ -297,17 +300,17 @@ scm_i_gc_mark_from_smob (SCM obj)
 
   if (!mark_context.visit && !mark_context.fix)
     return 0;
-  if (SCM_HEAP_OBJECT_P (obj))
-    {
-      ref = gc_ref (SCM_UNPACK (obj));
-      if (gc_ref_is_null (ref) || !gc_heap_contains (mark_context.heap, ref))
-        ;
-      else if (mark_context.fix)
-        mark_context.fix (ref, mark_context.heap, mark_context.data);
-      else
-        mark_context.visit (gc_edge (&ref), mark_context.heap,
-                            mark_context.data);
-    }
+  if (!SCM_HEAP_OBJECT_P (obj))
+    return 1;
+  ref = gc_resolve_conservative_ref (mark_context.heap,
+                                     gc_conservative_ref (SCM_UNPACK (obj)),
+                                     0);
+  if (gc_ref_is_null (ref))
+    return 1;
+  if (mark_context.fix)
+    mark_context.fix (ref, mark_context.heap, mark_context.data);
+  else
+    mark_context.visit (gc_edge (&ref), mark_context.heap, mark_context.data);
   return 1;
 }
 

@@ -231,6 +231,47 @@ double_box_refs (SCM smob)
                                             part->n_bytes));
 }
 
+/* A smob whose mark function marks what has died since, and what never was an
+   object: addresses within one, and outside of the heap.  */
+
+#define N_STALE 3000
+
+static scm_t_bits stale_tag;
+static scm_t_bits stale[N_STALE];
+static long times_marked;
+
+static SCM
+stale_mark (SCM smob)
+{
+  times_marked++;
+  for (int i = 0; i < N_STALE; i++)
+    scm_gc_mark (SCM_PACK (stale[i]));
+  return SCM_PACK (stale[0]);
+}
+
+static SCM
+make_stale (void)
+{
+  static scm_t_bits word[2];
+
+  for (int i = 0; i + 3 < N_STALE; i += 4)
+    {
+      SCM vec = scm_c_make_vector (3 + i % 100, SCM_BOOL_T);
+
+      stale[i] = SCM_UNPACK (scm_cons (scm_from_int (i), SCM_EOL));
+      stale[i + 1] = SCM_UNPACK (vec);
+      stale[i + 2] = SCM_UNPACK (vec) + 16;
+      stale[i + 3] = i % 8 ? SCM_UNPACK (vec) + 8 : (scm_t_bits) word;
+    }
+  return scm_new_smob (stale_tag, 0);
+}
+
+static SCM
+stale_times_marked (void)
+{
+  return scm_from_long (times_marked);
+}
+
 
 
 /* Memory of the collector, known from the data of this library, or from
@@ -908,6 +949,8 @@ init_gc_extension (void)
   scm_set_smob_apply (box_tag, box_apply, 1, 0, 0);
   double_box_tag = scm_make_smob_type ("double-box", 0);
   scm_set_smob_free (double_box_tag, double_box_free);
+  stale_tag = scm_make_smob_type ("stale", 0);
+  scm_set_smob_mark (stale_tag, stale_mark);
   handle_type = scm_make_foreign_object_type
     (scm_from_utf8_symbol ("handle"),
      scm_list_3 (scm_from_utf8_symbol ("data"),
@@ -929,6 +972,8 @@ init_gc_extension (void)
   DEFINE ("box-set!", 2, 0, 0, box_set_x);
   DEFINE ("make-double-box", 3, 0, 0, make_double_box);
   DEFINE ("double-box-refs", 1, 0, 0, double_box_refs);
+  DEFINE ("make-stale", 0, 0, 0, make_stale);
+  DEFINE ("stale-times-marked", 0, 0, 0, stale_times_marked);
   DEFINE ("make-nodes", 1, 0, 0, make_nodes);
   DEFINE ("check-nodes", 0, 0, 0, check_nodes);
   DEFINE ("drop-nodes", 0, 0, 0, drop_nodes);

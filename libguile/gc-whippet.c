@@ -41,6 +41,7 @@
 #include "whippet/api/gc-heap-stats.h"
 #include "whippet/api/gc-inhibit.h"
 #include "whippet/api/gc-limits.h"
+#include "whippet/api/gc-moving.h"
 
 
 
@@ -220,6 +221,20 @@ allocation_failed (struct gc_heap *heap, size_t size)
   return NULL;
 }
 
+/* For extensions that keep addresses where the collector does not look.  */
+static int
+moving_is_forbidden (void)
+{
+  const char *str = getenv ("GUILE_GC_MOVING");
+
+  if (!str || !*str || !strcmp (str, "1"))
+    return 0;
+  if (strcmp (str, "0"))
+    fprintf (stderr, "guile: warning: GUILE_GC_MOVING: invalid value '%s' "
+             "ignored\n", str);
+  return !strcmp (str, "0");
+}
+
 void
 scm_i_gc_init (struct scm_gc_stack_base *base)
 {
@@ -235,6 +250,8 @@ scm_i_gc_init (struct scm_gc_stack_base *base)
   gc_heap_set_roots (scm_i_gc_heap, (struct gc_heap_roots *) &scm_i_gc_heap);
   gc_heap_set_allocation_failure_handler (scm_i_gc_heap, allocation_failed);
   gc_set_finalizer_callback (scm_i_gc_heap, scm_i_gc_on_finalizers);
+  if (moving_is_forbidden ())
+    gc_heap_forbid_moving (scm_i_gc_heap);
 }
 
 

@@ -27,6 +27,7 @@
 #include "gc-heap-stats.h"
 #include "gc-inhibit.h"
 #include "gc-limits.h"
+#include "gc-moving.h"
 #include "gc-options-internal.h"
 #include "gc-platform.h"
 #include "gc-preempt.h"
@@ -837,6 +838,10 @@ void gc_heap_inhibit_collection(struct gc_heap *heap) {
 void gc_heap_allow_collection(struct gc_heap *heap) {
   (void)heap;
   GC_enable();
+}
+
+void gc_heap_forbid_moving(struct gc_heap *heap) {
+  (void)heap;
 }
 
 /* It has no reserved range.  */

@@ -21,6 +21,7 @@
 #include "gc-heap-stats.h"
 #include "gc-inhibit.h"
 #include "gc-limits.h"
+#include "gc-moving.h"
 #include "gc-options-internal.h"
 #include "gc-platform.h"
 #include "gc-preempt.h"
@@ -213,6 +214,7 @@ struct gc_heap {
   unsigned futile_collections;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;
+  uint8_t objects_stay;    /* relaxed; gc-moving.h */
   uint32_t inhibited;      /* relaxed; nesting of gc-inhibit.h */
   uint32_t stress_counter; /* relaxed */
   uint32_t random_state;   /* relaxed */
@@ -269,6 +271,12 @@ static inline void mutator_enter_library(struct gc_mutator *mut) {
 static inline void mutator_leave_library(struct gc_mutator *mut) {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   mut->in_library--;
+}
+
+/* May objects move?  Relaxed: changes with heap->lock held, so not while the kind of a
+   collection is chosen or the heap is resized; elsewhere it is advice.  */
+static inline int heap_moves(struct gc_heap *heap) {
+  return NOFL_MOVES && !gc_atomic_load_relaxed(&heap->objects_stay);
 }
 
 static inline int heap_is_inhibited(struct gc_heap *heap) {

@@ -98,7 +98,8 @@ static double clamp(double x, double lo, double hi) {
    other collectors.  With heap->lock held.  */
 static void heap_set_size(struct gc_heap *heap, size_t size) {
   size_t blocks = size / NOFL_BLOCK_SIZE;
-  size_t reserve = NOFL_MOVES ? (blocks * MMC_RESERVE_PER_CENT + 99) / 100 : 0;
+  size_t reserve =
+      heap_moves(heap) ? (blocks * MMC_RESERVE_PER_CENT + 99) / 100 : 0;
   nofl_space_lock(&heap->space);
   heap->space.budget_bytes = size;
   heap->space.reserve_blocks = reserve;
@@ -377,7 +378,7 @@ static double heap_fragmentation(struct gc_heap *heap) {
    copies of all small objects, but no more than a quarter of what is used, and
    none if the heap may not grow so far.  */
 static size_t heap_evacuation_credit(struct gc_heap *heap) {
-  if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+  if (!heap_moves(heap) || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   size_t used = heap->space.used_blocks;
   size_t live = heap->live_bytes - heap->live_large_bytes;
@@ -408,7 +409,7 @@ static int heap_should_compact(struct gc_heap *heap) {
   int due = (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0;
   int stuck = heap_cannot_grow(heap) && heap_is_early(heap) &&
               heap->last_kind != GC_COLLECTION_MINOR;
-  return NOFL_MOVES && (due || stuck) &&
+  return heap_moves(heap) && (due || stuck) &&
          (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
           heap_has_small_holes(heap) || heap->shrink_blocked);
 }
@@ -419,7 +420,7 @@ static int heap_should_compact(struct gc_heap *heap) {
    the last time and it is too early for another attempt.  With heap->lock held;
    mutators may be running.  */
 static int heap_is_sparse(struct gc_heap *heap) {
-  if (!NOFL_MOVES || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
+  if (!heap_moves(heap) || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
   if ((int32_t)(heap->compaction_clock - heap->next_sparse) < 0)
     return 0;
@@ -558,7 +559,7 @@ heap_determine_kind(struct gc_heap *heap, enum gc_collection_kind requested,
   enum gc_collection_kind kind = heap_choose_kind(heap, requested, request);
   if (heap->stress.compact && kind != GC_COLLECTION_MINOR)
     kind = GC_COLLECTION_COMPACTING;
-  if (!NOFL_MOVES && kind == GC_COLLECTION_COMPACTING)
+  if (!heap_moves(heap) && kind == GC_COLLECTION_COMPACTING)
     kind = GC_COLLECTION_MAJOR;
   return kind;
 }

@@ -416,6 +416,14 @@ void gc_heap_allow_collection(struct gc_heap *heap) {
   (void)before;
 }
 
+void gc_heap_forbid_moving(struct gc_heap *heap) {
+  heap_lock_in_any_thread(heap);
+  gc_atomic_store_relaxed(&heap->objects_stay, (uint8_t)1);
+  /* Without a reserve for copies.  */
+  heap_set_size(heap, heap->heap_size);
+  heap_unlock_in_any_thread(heap);
+}
+
 static void mutator_end_collection(struct gc_mutator *mut) {
   heap_kick_ticker(mut->heap);
   heap_unlock(mut->heap);
@@ -429,7 +437,7 @@ void gc_collect(struct gc_mutator *mut, enum gc_collection_kind requested) {
   /* What is asked for may be out of reach of this configuration.  */
   if (satisfying == GC_COLLECTION_MINOR && !GC_GENERATIONAL)
     satisfying = GC_COLLECTION_MAJOR;
-  if (satisfying == GC_COLLECTION_COMPACTING && !NOFL_MOVES)
+  if (satisfying == GC_COLLECTION_COMPACTING && !heap_moves(mut->heap))
     satisfying = GC_COLLECTION_MAJOR;
   if (mutator_begin_collection(mut, satisfying)) {
     if (!heap_is_inhibited(mut->heap))
@@ -542,8 +550,9 @@ static void mutator_escalate(struct gc_mutator *mut,
   enum gc_collection_kind kind =
       level == ESCALATE_COLLECT ? GC_COLLECTION_ANY : GC_COLLECTION_COMPACTING;
   enum gc_collection_kind satisfying =
-      kind == GC_COLLECTION_COMPACTING && !NOFL_MOVES ? GC_COLLECTION_MAJOR
-                                                      : kind;
+      kind == GC_COLLECTION_COMPACTING && !heap_moves(heap)
+          ? GC_COLLECTION_MAJOR
+          : kind;
   int collects = level == ESCALATE_COLLECT || level == ESCALATE_COMPACT;
   int alone = 1;
   if (collects && *shared < MMC_MAX_SHARED_COLLECTIONS)

@@ -347,6 +347,43 @@ static void very_sparse_blocks_take_larger_steps(void **state) {
   check_sparse_heap(t, 0);
 }
 
+/* Whatever asks for compactions: the program, a request that cannot be satisfied, or
+   fragmentation.  */
+static void moving_can_be_forbidden(void **state) {
+  (void)state;
+  struct test_heap *t = make_sparse_heap(0);
+  struct gc_heap *heap = t->heap;
+  struct gc_heap_statistics before = heap->statistics;
+  gc_heap_forbid_moving(heap);
+  struct test_node *root = t->root.ref;
+  uintptr_t *addresses = calloc(SPARSE_OBJECTS, sizeof(*addresses));
+  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
+    addresses[i] = (uintptr_t)root->edges[i];
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  assert_int_equal(heap->statistics.collections_major,
+                   before.collections_major + 1);
+  gc_heap_set_allocation_failure_handler(heap, test_return_null);
+  assert_null(test_make_bytes(t->mut, 1 << 30));
+  while (heap->statistics.collections_major < before.collections_major + 12) {
+    heap->shrink_blocked = 1;
+    heap->next_compaction = heap->next_sparse = heap->compaction_clock;
+    test_make_node(t->mut, SPARSE_EDGES, SPARSE_WORDS);
+    if (GC_GENERATIONAL)
+      gc_collect(t->mut, GC_COLLECTION_ANY);
+    if (heap->statistics.collections_minor > before.collections_minor + 50)
+      break;
+  }
+  assert_int_equal(heap->statistics.collections_compacting,
+                   before.collections_compacting);
+  assert_int_equal(heap->statistics.bytes_evacuated, before.bytes_evacuated);
+  assert_int_equal(heap->space.reserve_blocks, 0);
+  root = t->root.ref;
+  for (uint32_t i = 0; i < SPARSE_OBJECTS; i++)
+    assert_true(addresses[i] == (uintptr_t)root->edges[i]);
+  free(addresses);
+  check_sparse_heap(t, 0);
+}
+
 /* An adaptive heap that cannot shrink for sparsely used blocks, though it has
    waited for a while, compacts by itself.  */
 static void sparse_adaptive_heap_shrinks(void **state) {
@@ -386,6 +423,7 @@ int main(void) {
       cmocka_unit_test(compactions_that_do_not_last_become_rarer),
       cmocka_unit_test(compactions_by_choice_go_in_steps),
       cmocka_unit_test(very_sparse_blocks_take_larger_steps),
+      cmocka_unit_test(moving_can_be_forbidden),
       cmocka_unit_test(sparse_adaptive_heap_shrinks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -344,8 +344,8 @@ may_wait (scm_thread *thread)
     && !scm_i_is_finalizer_thread (thread);
 }
 
-/* Wait until no finalizer waits, but not on when none has ended for so many
-   milliseconds as PATIENCE.  Return false if none has.  */
+/* Wait until no finalizer waits, or none has ended for PATIENCE
+   milliseconds.  Return false if none has ended at all.  */
 static int
 wait_for_finalizers (scm_thread *thread, int patience)
 {

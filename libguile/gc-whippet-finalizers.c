@@ -377,7 +377,8 @@ scm_i_gc_wait_for_finalizers (scm_thread *thread)
 }
 
 /* The caller may hold what a finalizer needs.  Then none ends, and waiting
-   is not tried again before one has.  */
+   is not tried again before one has.  Relaxed atomics: advice, which orders
+   nothing.  */
 void
 scm_i_gc_let_finalizers_catch_up (void)
 {

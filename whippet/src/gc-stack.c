@@ -180,6 +180,14 @@ static uintptr_t max(uintptr_t a, uintptr_t b) {
   return a > b ? a : b;
 }
 
+/* In a signal frame, what a context points to follows so soon.  If it is
+   elsewhere, then the context is a copy, and what it points to may be gone.  */
+#define MAX_FRAME_GAP ((uintptr_t)4096)
+
+static inline int is_in_frame_of(const ucontext_t *uc, uintptr_t addr) {
+  return addr - (uintptr_t)uc < sizeof *uc + MAX_FRAME_GAP;
+}
+
 /* The end of the memory that belongs to UC.  The vector registers are in the
    signal frame: they can hold the only copy of a word that memmove is about to
    store.  */
@@ -207,7 +215,7 @@ struct xstate_description {
 static uintptr_t ucontext_end(const ucontext_t *uc) {
   uintptr_t end = (uintptr_t)uc + sizeof *uc;
   const char *state = (const char *)uc->uc_mcontext.fpregs;
-  if (!state)
+  if (!is_in_frame_of(uc, (uintptr_t)state))
     return end;
   struct xstate_description xstate;
   memcpy(&xstate, state + XSTATE_OFFSET, sizeof xstate);
@@ -255,7 +263,7 @@ static uintptr_t ucontext_end(const ucontext_t *uc) {
     memcpy(&record, p, sizeof record);
     if (record.magic == 0 || record.size == 0)
       break;
-    if (record.magic == EXTRA_MAGIC)
+    if (record.magic == EXTRA_MAGIC && is_in_frame_of(uc, record.extra_data))
       return max(end, (uintptr_t)record.extra_data + record.extra_size);
     p += record.size;
   }

@@ -452,6 +452,41 @@ static void test_interrupted_on_signal_stack(void **state) {
   assert_int_equal(visited_size(&stack), 0);
 }
 
+static void *copied_context;
+
+static void capture_from_copy(int signal, siginfo_t *info, void *ucontext) {
+  (void)signal;
+  (void)info;
+  memcpy(copied_context, ucontext, sizeof(ucontext_t));
+  capture_result = gc_stack_capture_from_ucontext(&stack, copied_context);
+}
+
+/* Something between the kernel and the handler, such as a sanitizer, delivers a
+   copy of the context, which is in another mapping, below the stack: what it
+   points to in the frame does not follow it.  */
+static void test_copied_context(void **state) {
+  (void)state;
+  gc_stack_init(&stack, gc_empty_stack_addr());
+  size_t page = sysconf(_SC_PAGESIZE);
+  size_t size = (sizeof(ucontext_t) + page - 1) & ~(page - 1);
+  void *hint = (void *)(stack.cold / 2 & ~(page - 1));
+  char *map = mmap(hint, size + page, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_ptr_not_equal(map, MAP_FAILED);
+  assert_true((uintptr_t)map < stack.cold);
+  assert_int_equal(munmap(map + size, page), 0);
+  copied_context = map + (size - sizeof(ucontext_t)) / 64 * 64;
+  install(SIGUSR1, 0, capture_from_copy);
+  capture_result = -1;
+  raise(SIGUSR1);
+  assert_int_equal(capture_result, 1);
+  assert_true(stack.signal_low >= (uintptr_t)map);
+  assert_true(stack.signal_high <= (uintptr_t)map + size);
+  assert_true(stack.signal_high >= stack.signal_low + sizeof(mcontext_t));
+  assert_true(stack.hot >= stack.low && stack.hot < stack.cold);
+  assert_int_equal(munmap(map, size), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_callee_saved),
@@ -463,6 +498,7 @@ int main(void) {
       cmocka_unit_test(test_interrupted),
       cmocka_unit_test(test_interrupted_with_signal_stack),
       cmocka_unit_test(test_interrupted_on_signal_stack),
+      cmocka_unit_test(test_copied_context),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

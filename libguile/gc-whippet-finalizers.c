@@ -36,10 +36,29 @@
 /* The collector has finalizers for us.  */
 static int finalizers_fired;
 
+/* How many have fired so far, and how many of them have been taken to be run.
+   Relaxed atomics, as all in this section: counts, which order nothing.  */
+static unsigned long n_fired, n_taken;
+
+/* What N_TAKEN is to reach, if a collection has found finalizers that still
+   waited since another one: they have had as long as it takes to fill the
+   heap.  */
+static unsigned long pace;
+
+int scm_i_gc_finalizers_behind;
+
 void
 scm_i_gc_on_finalizers (struct gc_heap *heap, size_t count)
 {
+  int behind = n_fired != __atomic_load_n (&n_taken, __ATOMIC_RELAXED);
+
   __atomic_store_n (&finalizers_fired, 1, __ATOMIC_RELAXED);
+  n_fired += count;
+  if (behind)
+    {
+      __atomic_store_n (&pace, n_fired, __ATOMIC_RELAXED);
+      __atomic_store_n (&scm_i_gc_finalizers_behind, 1, __ATOMIC_RELAXED);
+    }
 }
 
 
@@ -126,6 +145,7 @@ scm_i_gc_add_finalizer (void *obj, scm_t_gc_finalizer_proc proc, void *data,
                        gc_ref (data ? (uintptr_t) data
                                : SCM_UNPACK (SCM_BOOL_F)));
   scm_i_gc_maybe_after_collection (thread);
+  scm_i_gc_maybe_keep_pace (thread);
 }
 
 void
@@ -271,6 +291,7 @@ next_finalizer (scm_thread *thread, struct running_finalizer *running)
     {
       *loc = *next_to_run (ret);
       *next_to_run (ret) = NULL;
+      __atomic_fetch_add (&n_taken, 1, __ATOMIC_RELAXED);
       running->thread = thread;
       running->obj = gc_ref_heap_object (gc_finalizer_object (ret));
       running->next = running_finalizers;
@@ -311,8 +332,10 @@ scm_i_gc_run_finalizers (void)
   return count;
 }
 
-/* How long to wait for finalizers at most, in milliseconds.  */
+/* How long to wait for finalizers at most, in milliseconds: if memory is
+   needed; or so that they keep pace.  */
 #define MAX_WAIT 500
+#define MAX_WAIT_FOR_PACE 100
 
 /* How long to wait for one of them to end, if the memory that they release
    is not needed at once.  */
@@ -336,6 +359,15 @@ finalizers_wait (scm_thread *thread)
   return ret;
 }
 
+/* The same, and more of them than should.  */
+static int
+finalizers_are_behind (scm_thread *thread)
+{
+  return (long) (__atomic_load_n (&pace, __ATOMIC_RELAXED)
+                 - __atomic_load_n (&n_taken, __ATOMIC_RELAXED)) > 0
+    && finalizers_wait (thread);
+}
+
 /* Can THREAD wait for finalizers of another thread?  */
 static int
 may_wait (scm_thread *thread)
@@ -344,16 +376,18 @@ may_wait (scm_thread *thread)
     && !scm_i_is_finalizer_thread (thread);
 }
 
-/* Wait until no finalizer waits, or none has ended for PATIENCE
-   milliseconds.  Return false if none has ended at all.  */
+/* Wait until WAITING is false of THREAD, for MOST milliseconds, or until no
+   finalizer has ended for PATIENCE of them.  Return false if none has ended
+   at all.  */
 static int
-wait_for_finalizers (scm_thread *thread, int patience)
+wait_for_finalizers (scm_thread *thread, int (*waiting) (scm_thread *),
+                     int most, int patience)
 {
   unsigned long before = __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED);
   unsigned long last = before;
 
   for (int i = 0, since = 0;
-       i < MAX_WAIT && since < patience && finalizers_wait (thread);
+       i < most && since < patience && waiting (thread);
        i++)
     {
       unsigned long now;
@@ -373,24 +407,43 @@ scm_i_gc_wait_for_finalizers (scm_thread *thread)
     return 0;
   /* The finalizers may have fired in the collection just now.  */
   scm_i_gc_maybe_after_collection (thread);
-  return wait_for_finalizers (thread, MAX_WAIT);
+  return wait_for_finalizers (thread, finalizers_wait, MAX_WAIT, MAX_WAIT);
 }
 
-/* The caller may hold what a finalizer needs.  Then none ends, and waiting
-   is not tried again before one has.  Relaxed atomics: advice, which orders
-   nothing.  */
-void
-scm_i_gc_let_finalizers_catch_up (void)
+/* Wait as long as WAITING is true of THREAD and finalizers end, for MOST
+   milliseconds.  THREAD may hold what a finalizer needs: then none ends, and
+   waiting is not tried again before one has.  Relaxed atomics: advice, which
+   orders nothing.  */
+static void
+be_patient (scm_thread *thread, int (*waiting) (scm_thread *), int most)
 {
   static unsigned long in_vain_at = -1UL;
-  scm_thread *thread = SCM_I_CURRENT_THREAD;
 
-  if (!thread || !thread->guile_mode || !may_wait (thread)
+  if (!may_wait (thread)
       || __atomic_load_n (&in_vain_at, __ATOMIC_RELAXED)
       == __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED))
     return;
-  if (finalizers_wait (thread) && !wait_for_finalizers (thread, PATIENCE))
+  if (waiting (thread)
+      && !wait_for_finalizers (thread, waiting, most, PATIENCE))
     __atomic_store_n (&in_vain_at,
                       __atomic_load_n (&finalizers_run, __ATOMIC_RELAXED),
                       __ATOMIC_RELAXED);
+}
+
+void
+scm_i_gc_let_finalizers_catch_up (void)
+{
+  scm_thread *thread = SCM_I_CURRENT_THREAD;
+
+  if (thread && thread->guile_mode)
+    be_patient (thread, finalizers_wait, MAX_WAIT);
+}
+
+void
+scm_i_gc_let_finalizers_keep_pace (scm_thread *thread)
+{
+  if (thread->guile_mode && may_wait (thread)
+      && __atomic_exchange_n (&scm_i_gc_finalizers_behind, 0,
+                              __ATOMIC_RELAXED))
+    be_patient (thread, finalizers_are_behind, MAX_WAIT_FOR_PACE);
 }

@@ -300,6 +300,7 @@ scm_i_gc_alloc_slow (scm_thread *thread, size_t bytes,
   void *ret;
 
   scm_i_gc_maybe_after_collection (thread);
+  scm_i_gc_maybe_keep_pace (thread);
   while (SCM_UNLIKELY (!(ret = alloc_slow (thread, bytes, kind))))
     if (is_starting (thread))
       {

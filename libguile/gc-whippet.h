@@ -75,4 +75,22 @@ scm_i_gc_maybe_after_collection (scm_thread *thread)
     scm_i_gc_after_collection (thread);
 }
 
+/* A collection has found finalizers that another one had made known.  */
+SCM_INTERNAL int scm_i_gc_finalizers_behind;
+
+/* Let them run, a tenth of a second at most, and not if none ends: else what
+   they keep alive makes the heap grow, and the more grows, the more of them
+   fire at a time.  */
+SCM_INTERNAL void scm_i_gc_let_finalizers_keep_pace (scm_thread *thread);
+
+/* Called by a thread in Guile mode that is about to fetch more memory, or has just
+   allocated what a finalizer may release.  */
+static inline void
+scm_i_gc_maybe_keep_pace (scm_thread *thread)
+{
+  if (SCM_UNLIKELY (__atomic_load_n (&scm_i_gc_finalizers_behind,
+                                     __ATOMIC_RELAXED)))
+    scm_i_gc_let_finalizers_keep_pace (thread);
+}
+
 #endif  /* SCM_GC_WHIPPET_H */

@@ -362,6 +362,10 @@ int gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
   return get_finalizer_extension(finalizer)->ready_object == NULL;
 }
 
+void gc_note_waiting_finalizer(struct gc_heap *heap) {
+  (void)heap;
+}
+
 static void visit_nothing(struct gc_edge edge, struct gc_heap *heap,
                           void *data) {
   (void)edge;

@@ -172,6 +172,8 @@ void gc_trace_finalizer(struct gc_finalizer *f, gc_finalizer_visitor visit,
                         struct gc_heap *heap, void *trace_data) {
   if (f->state != FINALIZER_ACTIVE)
     visit(gc_edge(&f->object), heap, trace_data);
+  if (f->state == FINALIZER_FIRED)
+    gc_note_waiting_finalizer(heap);
   visit(gc_edge(&f->closure), heap, trace_data);
   visit(gc_edge(&f->next), heap, trace_data);
 }

@@ -270,10 +270,15 @@ static size_t heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
     if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
       heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   }
+  if (!fired)
+    return 0;
   /* Without a count that has been taken anew.  */
   size_t after = heap_bytes_traced(heap);
-  return fired * trace_size_in_heap(gc_finalizer_size()) +
-         (after > before && !heap->tracer.recounted ? after - before : 0);
+  size_t doomed =
+      fired * trace_size_in_heap(gc_finalizer_size()) +
+      (after > before && !heap->tracer.recounted ? after - before : 0);
+  heap->bytes_per_finalizer = doomed / fired;
+  return doomed;
 }
 
 /* An event of the trace, of which one collection reports one: see
@@ -293,6 +298,7 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   uint64_t died_before = heap->statistics.ephemerons_died;
   size_t candidates = 0;
   heap_lone_worker(heap);
+  heap->waiting_finalizers = 0;
   if (kind == GC_COLLECTION_COMPACTING) {
     candidates = heap_start_evacuation(heap, max_survivors);
   } else {
@@ -309,6 +315,8 @@ static size_t heap_trace_all(struct gc_heap *heap, enum gc_collection_kind kind,
   if (MMC_EPHEMERONS_PRECEDE_FINALIZERS)
     heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   CYCLE_EVENT(heap, cycle, ephemerons_traced);
+  if (!is_minor)
+    heap->waiting_bytes = heap->waiting_finalizers * heap->bytes_per_finalizer;
   size_t doomed = heap_trace_finalizers(heap, is_minor);
   heap->statistics.ephemerons_died += gc_sweep_pending_ephemerons(heap);
   size_t died = heap->statistics.ephemerons_died - died_before;

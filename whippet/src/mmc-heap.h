@@ -206,6 +206,11 @@ struct gc_heap {
   /* The part of them that most likely is not live any more at the end of the next:
      ephemerons that have died, what has been resurrected to be finalized.  */
   size_t doomed_bytes;
+  /* About what was doomed before and is still alive, since finalizers wait for their
+     turn; as of the last full collection.  */
+  size_t waiting_bytes;
+  size_t waiting_finalizers;  /* so far in this trace; relaxed atomic */
+  size_t bytes_per_finalizer; /* of those that fired last */
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
   uint64_t counter_at_last_full_gc;

@@ -219,15 +219,20 @@ static size_t heap_modest_target(struct gc_heap *heap, size_t live,
   return target < most ? target : most;
 }
 
+/* What waits for its finalizer must have its place, but is no reason for more room
+   besides: the more there was, the more finalizers would fire at a time, and
+   wait.  */
 static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
-  size_t target = heap_room_for_mutators(heap);
+  size_t waiting = heap->waiting_bytes < live ? heap->waiting_bytes : live;
+  size_t settled = live - waiting;
+  size_t target = heap_room_for_mutators(heap) + waiting;
   switch (heap->sizing.policy) {
   case GC_HEAP_SIZE_GROWABLE:
-    target += heap_growable_target(heap, live);
+    target += heap_growable_target(heap, settled);
     target = heap_modest_target(heap, live, target);
     return target > heap->heap_size ? target : heap->heap_size;
   case GC_HEAP_SIZE_ADAPTIVE:
-    target += (size_t)heap_adaptive_target(heap, live);
+    target += (size_t)heap_adaptive_target(heap, settled);
     return heap_modest_target(heap, live, target);
   case GC_HEAP_SIZE_FIXED:
   default:

@@ -31,6 +31,11 @@ int gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
   return heap_edge_is_live(heap, edge);
 }
 
+void gc_note_waiting_finalizer(struct gc_heap *heap) {
+  /* Relaxed: a count, read when the trace has ended.  */
+  gc_atomic_fetch_add_relaxed(&heap->waiting_finalizers, 1);
+}
+
 struct gc_pending_ephemerons *gc_heap_pending_ephemerons(struct gc_heap *heap) {
   return heap->pending_ephemerons;
 }

@@ -233,6 +233,10 @@ int gc_visit_finalizer_object(struct gc_edge edge, struct gc_heap *heap) {
   return fake_visit_weak(edge, heap);
 }
 
+void gc_note_waiting_finalizer(struct gc_heap *heap) {
+  (void)heap;
+}
+
 /* ---- Tracing ---- */
 
 static void fake_push(struct fake_header ***stack, size_t *count,

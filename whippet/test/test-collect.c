@@ -437,6 +437,22 @@ static void dying_things_are_not_sized_for(void **state) {
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   assert_in_range(t->heap->doomed_bytes, (N - SOME) * (finalizer + box),
                   N * (finalizer + 4 * box));
+  assert_int_equal(t->heap->waiting_bytes, 0);
+  size_t usual = heap_policy_size(t->heap, 32 << 20);
+  /* As long as nobody takes them.  */
+  for (int i = 0; i < 3; i++) {
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    assert_in_range(t->heap->doomed_bytes, 0, SOME * (finalizer + 4 * box));
+    assert_in_range(t->heap->waiting_bytes, (N - SOME) * (finalizer + box),
+                    N * (finalizer + 4 * box));
+    size_t waiting = t->heap->waiting_bytes;
+    assert_true(heap_policy_size(t->heap, (32 << 20) + waiting) <=
+                usual + waiting + NOFL_BLOCK_SIZE);
+  }
+  while (gc_pop_finalizable(t->mut))
+    continue;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_in_range(t->heap->waiting_bytes, 0, SOME * (finalizer + 4 * box));
   test_pop(t, &value);
   test_pop(t, &key);
   test_heap_finish(t);

@@ -40,9 +40,13 @@ static int finalizers_fired;
    Relaxed atomics, as all in this section: counts, which order nothing.  */
 static unsigned long n_fired, n_taken;
 
-/* What N_TAKEN is to reach, if a collection has found finalizers that still
-   waited since another one: they have had as long as it takes to fill the
-   heap.  */
+/* Finalizers are behind if a collection finds many that still wait since the one
+   before, in which time the heap has been filled; or any since two of them:
+   the thread that runs them may have been slow to wake up.  */
+#define MANY_FINALIZERS 1000
+static unsigned long n_fired_before;
+
+/* What N_TAKEN is to reach, if they are.  */
 static unsigned long pace;
 
 int scm_i_gc_finalizers_behind;
@@ -50,9 +54,12 @@ int scm_i_gc_finalizers_behind;
 void
 scm_i_gc_on_finalizers (struct gc_heap *heap, size_t count)
 {
-  int behind = n_fired != __atomic_load_n (&n_taken, __ATOMIC_RELAXED);
+  unsigned long taken = __atomic_load_n (&n_taken, __ATOMIC_RELAXED);
+  int behind = n_fired - taken >= MANY_FINALIZERS
+    || (long) (n_fired_before - taken) > 0;
 
   __atomic_store_n (&finalizers_fired, 1, __ATOMIC_RELAXED);
+  n_fired_before = n_fired;
   n_fired += count;
   if (behind)
     {

@@ -75,7 +75,7 @@ scm_i_gc_maybe_after_collection (scm_thread *thread)
     scm_i_gc_after_collection (thread);
 }
 
-/* A collection has found finalizers that another one had made known.  */
+/* A collection has found too many finalizers that earlier ones had made known.  */
 SCM_INTERNAL int scm_i_gc_finalizers_behind;
 
 /* Let them run, a tenth of a second at most, and not if none ends: else what

@@ -36,13 +36,15 @@
 /* The collector has finalizers for us.  */
 static int finalizers_fired;
 
-/* How many have fired so far, and how many of them have been taken to be run.
-   Relaxed atomics, as all in this section: counts, which order nothing.  */
+/* How many have fired so far, and how many of them have been taken to be
+   run.  Relaxed atomics, as all in this section: counts, which order nothing.
+   But what has fired is only looked at while the world is stopped.  */
 static unsigned long n_fired, n_taken;
 
-/* Finalizers are behind if a collection finds many that still wait since the one
-   before, in which time the heap has been filled; or any since two of them:
-   the thread that runs them may have been slow to wake up.  */
+/* Finalizers are behind if, at a collection in which some fire, many wait
+   that fired in the last such one: the heap has been filled since.  Or any
+   that fired before that: with one collection soon after the other, the
+   thread that runs them may have been slow to wake up.  */
 #define MANY_FINALIZERS 1000
 static unsigned long n_fired_before;
 
@@ -366,13 +368,18 @@ finalizers_wait (scm_thread *thread)
   return ret;
 }
 
-/* The same, and more of them than should.  */
+/* Have so many been taken as should?  */
+static int
+pace_is_kept (void)
+{
+  return (long) (__atomic_load_n (&pace, __ATOMIC_RELAXED)
+                 - __atomic_load_n (&n_taken, __ATOMIC_RELAXED)) <= 0;
+}
+
 static int
 finalizers_are_behind (scm_thread *thread)
 {
-  return (long) (__atomic_load_n (&pace, __ATOMIC_RELAXED)
-                 - __atomic_load_n (&n_taken, __ATOMIC_RELAXED)) > 0
-    && finalizers_wait (thread);
+  return !pace_is_kept () && finalizers_wait (thread);
 }
 
 /* Can THREAD wait for finalizers of another thread?  */
@@ -449,7 +456,9 @@ scm_i_gc_let_finalizers_catch_up (void)
 void
 scm_i_gc_let_finalizers_keep_pace (scm_thread *thread)
 {
+  /* One thread waits, one that can.  */
   if (thread->guile_mode && may_wait (thread)
+      && (pace_is_kept () || finalizers_wait (thread))
       && __atomic_exchange_n (&scm_i_gc_finalizers_behind, 0,
                               __ATOMIC_RELAXED))
     be_patient (thread, finalizers_are_behind, MAX_WAIT_FOR_PACE);

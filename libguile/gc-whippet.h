@@ -75,7 +75,8 @@ scm_i_gc_maybe_after_collection (scm_thread *thread)
     scm_i_gc_after_collection (thread);
 }
 
-/* A collection has found too many finalizers that earlier ones had made known.  */
+/* A collection has found too many finalizers that earlier ones had made
+   known.  */
 SCM_INTERNAL int scm_i_gc_finalizers_behind;
 
 /* Let them run, a tenth of a second at most, and not if none ends: else what
@@ -83,8 +84,8 @@ SCM_INTERNAL int scm_i_gc_finalizers_behind;
    fire at a time.  */
 SCM_INTERNAL void scm_i_gc_let_finalizers_keep_pace (scm_thread *thread);
 
-/* Called by a thread in Guile mode that is about to fetch more memory, or has just
-   allocated what a finalizer may release.  */
+/* Called by a thread in Guile mode that is about to fetch more memory, or has
+   just added a finalizer.  */
 static inline void
 scm_i_gc_maybe_keep_pace (scm_thread *thread)
 {

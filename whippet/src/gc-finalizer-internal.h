@@ -37,8 +37,8 @@ typedef void (*gc_finalizer_visitor)(struct gc_edge edge, struct gc_heap *heap,
 GC_INTERNAL int gc_visit_finalizer_object(struct gc_edge edge,
                                           struct gc_heap *heap);
 
-/* Provided by the collector: the trace has reached a finalizer that fired in an
-   earlier collection.  Any tracing thread.  */
+/* Provided by the collector: the trace has reached a finalizer that an earlier one
+   found to have fired.  Any tracing thread.  */
 GC_INTERNAL void gc_note_waiting_finalizer(struct gc_heap *heap);
 
 /* Provided to the collector.  */

@@ -277,7 +277,10 @@ static size_t heap_trace_finalizers(struct gc_heap *heap, int is_minor) {
   size_t doomed =
       fired * trace_size_in_heap(gc_finalizer_size()) +
       (after > before && !heap->tracer.recounted ? after - before : 0);
-  heap->bytes_per_finalizer = doomed / fired;
+  /* On average over these and those that wait.  */
+  size_t waiting = heap->waiting_finalizers;
+  heap->bytes_per_finalizer =
+      (heap->bytes_per_finalizer * waiting + doomed) / (waiting + fired);
   return doomed;
 }
 

@@ -210,7 +210,7 @@ struct gc_heap {
      turn; as of the last full collection.  */
   size_t waiting_bytes;
   size_t waiting_finalizers;  /* so far in this trace; relaxed atomic */
-  size_t bytes_per_finalizer; /* of those that fired last */
+  size_t bytes_per_finalizer; /* with what only it keeps alive, on average */
   size_t live_large_bytes;
   uint64_t counter_at_last_gc;
   uint64_t counter_at_last_full_gc;

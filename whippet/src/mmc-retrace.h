@@ -84,6 +84,7 @@ static void heap_trace(struct gc_heap *heap) {
   worker->parallel = 0;
   do {
     tracer->overflowed = 0;
+    heap->waiting_finalizers = 0;
     nofl_visit_blocks(&heap->space, retrace_block, worker);
     large_space_visit_objects(&heap->large, retrace_large_object, worker);
   } while (tracer->overflowed);

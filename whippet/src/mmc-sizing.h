@@ -219,20 +219,27 @@ static size_t heap_modest_target(struct gc_heap *heap, size_t live,
   return target < most ? target : most;
 }
 
-/* What waits for its finalizer must have its place, but is no reason for more room
-   besides: the more there was, the more finalizers would fire at a time, and
-   wait.  */
-static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
+/* What waits for its finalizer must have its place, and room to work, but is no
+   reason for as much room as other data: the more there is, the more finalizers fire
+   at a time, and wait.  */
+static size_t heap_size_for_waiting(struct gc_heap *heap, size_t live,
+                                    double (*rule)(struct gc_heap *heap,
+                                                   double live)) {
   size_t waiting = heap->waiting_bytes < live ? heap->waiting_bytes : live;
-  size_t settled = live - waiting;
-  size_t target = heap_room_for_mutators(heap) + waiting;
+  size_t size = waiting + (size_t)rule(heap, live - waiting);
+  size_t least = live + live / 8 + MMC_ADAPTIVE_MIN_EXTRA;
+  return waiting && size < least ? least : size;
+}
+
+static size_t heap_policy_size(struct gc_heap *heap, size_t live) {
+  size_t target = heap_room_for_mutators(heap);
   switch (heap->sizing.policy) {
   case GC_HEAP_SIZE_GROWABLE:
-    target += heap_growable_target(heap, settled);
+    target += heap_size_for_waiting(heap, live, heap_growable_target);
     target = heap_modest_target(heap, live, target);
     return target > heap->heap_size ? target : heap->heap_size;
   case GC_HEAP_SIZE_ADAPTIVE:
-    target += (size_t)heap_adaptive_target(heap, settled);
+    target += heap_size_for_waiting(heap, live, heap_adaptive_target);
     return heap_modest_target(heap, live, target);
   case GC_HEAP_SIZE_FIXED:
   default:

@@ -449,6 +449,22 @@ static void dying_things_are_not_sized_for(void **state) {
     assert_true(heap_policy_size(t->heap, (32 << 20) + waiting) <=
                 usual + waiting + NOFL_BLOCK_SIZE);
   }
+  /* But if there is nothing else, they have some room.  */
+  t->heap->waiting_bytes = 32 << 20;
+  for (int policy = GC_HEAP_SIZE_GROWABLE; policy <= GC_HEAP_SIZE_ADAPTIVE;
+       policy++) {
+    t->heap->sizing.policy = policy;
+    size_t size = heap_policy_size(t->heap, 32 << 20);
+    assert_in_range(size, 36 << 20, 42 << 20);
+  }
+  t->heap->sizing.policy = GC_HEAP_SIZE_GROWABLE;
+  /* One that holds much does not make the others count for as much.  */
+  size_t before = t->heap->bytes_per_finalizer;
+  value.ref = test_make_node(t->mut, 10000, 0);
+  test_attach_finalizer(t->mut, 0, &value, 9);
+  value.ref = NULL;
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  assert_in_range(t->heap->bytes_per_finalizer, before, before + 100);
   while (gc_pop_finalizable(t->mut))
     continue;
   gc_collect(t->mut, GC_COLLECTION_MAJOR);

@@ -76,11 +76,11 @@ scm_i_gc_maybe_after_collection (scm_thread *thread)
 }
 
 /* A collection has found too many finalizers that earlier ones had made
-   known.  */
+   known.  A relaxed atomic: advice, which orders nothing.  */
 SCM_INTERNAL int scm_i_gc_finalizers_behind;
 
 /* Let them run, a tenth of a second at most, and not if none ends: else what
-   they keep alive makes the heap grow, and the more grows, the more of them
+   they keep alive makes the heap grow, and the larger it is, the more of them
    fire at a time.  */
 SCM_INTERNAL void scm_i_gc_let_finalizers_keep_pace (scm_thread *thread);
 

@@ -432,7 +432,8 @@ static void heap_satisfy_collecting_request(struct gc_heap *heap,
     if (!request->satisfied)
       heap_resize(heap, before);
   }
-  request->effort = NOFL_SWEEP_ALL;
+  request->effort =
+      heap_cannot_grow(heap) ? NOFL_SWEEP_BOTH_CLASSES : NOFL_SWEEP_ALL;
   if (!request->satisfied && !request->large_bytes)
     heap_satisfy_request(heap, request);
 }

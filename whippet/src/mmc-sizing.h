@@ -415,15 +415,28 @@ static int heap_has_small_holes(struct gc_heap *heap) {
          granules < holes * NOFL_SMALL_HOLE_GRANULES;
 }
 
+/* Do small objects have blocks with much more room than they need?  With heap->lock
+   held; mutators may be running.  */
+static int heap_has_sparse_blocks(struct gc_heap *heap) {
+  size_t live = heap->live_bytes - heap->live_large_bytes;
+  nofl_space_lock(&heap->space);
+  size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
+  nofl_space_unlock(&heap->space);
+  return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
+}
+
 /* In a heap that cannot grow, there is no other way out of full collections that come
-   early.  */
+   early.  Those for large objects do if blocks that are mostly free have taken
+   the room: each collection would find just what the last large objects had.  */
 static int heap_should_compact(struct gc_heap *heap) {
   int due = (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0;
   int stuck = heap_cannot_grow(heap) && heap_is_early(heap) &&
               heap->last_kind != GC_COLLECTION_MINOR;
-  return heap_moves(heap) && (due || stuck) &&
-         (heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
-          heap_has_small_holes(heap) || heap->shrink_blocked);
+  if (!heap_moves(heap) || !(due || stuck))
+    return 0;
+  return heap_fragmentation(heap) > MMC_FRAGMENTATION_TO_COMPACT ||
+         heap_has_small_holes(heap) || heap->shrink_blocked ||
+         (stuck && due && heap_has_sparse_blocks(heap));
 }
 
 /* After a cycle that marked all: would compacting give back memory?  Then a
@@ -436,11 +449,7 @@ static int heap_is_sparse(struct gc_heap *heap) {
     return 0;
   if ((int32_t)(heap->compaction_clock - heap->next_sparse) < 0)
     return 0;
-  size_t live = heap->live_bytes - heap->live_large_bytes;
-  nofl_space_lock(&heap->space);
-  size_t used = heap->space.used_blocks * NOFL_BLOCK_SIZE;
-  nofl_space_unlock(&heap->space);
-  return used > live + live / 4 + MMC_SPARSE_HEAP_SLACK;
+  return heap_has_sparse_blocks(heap);
 }
 
 /* Granules to copy in one step of a compaction.  */
@@ -553,7 +562,8 @@ heap_choose_kind(struct gc_heap *heap, enum gc_collection_kind requested,
   if (!heap->collected_before)
     return GC_COLLECTION_MAJOR;
   if (request && request->large_bytes && GC_GENERATIONAL)
-    return GC_COLLECTION_MAJOR;
+    return heap_should_compact(heap) ? GC_COLLECTION_COMPACTING
+                                     : GC_COLLECTION_MAJOR;
   int full = heap_nursery_is_full(heap);
   enum gc_collection_kind kind = heap_major_or_minor(heap, request && !full);
   if (full && kind == GC_COLLECTION_MINOR && !heap_has_been_filled(heap))

@@ -573,7 +573,9 @@ static void mutator_escalate(struct gc_mutator *mut,
     heap_satisfy_by_growth(heap, request, heap_grow_for_lack_of_holes);
     /* Nothing is left but to look at all holes and, if that is in vain, to
        collect.  */
-    request->effort = NOFL_SWEEP_ALL;
+    request->effort = heap_cannot_grow(heap) && heap_is_early(heap)
+                          ? NOFL_SWEEP_BOTH_CLASSES
+                          : NOFL_SWEEP_ALL;
     break;
   case ESCALATE_COLLECT:
     if (!heap_is_inhibited(heap))
@@ -848,7 +850,9 @@ void gc_pin_object(struct gc_mutator *mut, struct gc_ref ref) {
   if (gc_atomic_load_relaxed(nofl_metadata_byte(addr)) & NOFL_PINNED)
     return;
   mutator_enter_library(mut);
-  if (nofl_block_of(addr)->class == NOFL_CLASS_ORDINARY)
+  /* Relaxed: see nofl_block_make_ambiguous.  */
+  if (gc_atomic_load_relaxed(&nofl_block_of(addr)->class) ==
+      NOFL_CLASS_ORDINARY)
     nofl_pin_object(addr);
   mutator_leave_library(mut);
 }

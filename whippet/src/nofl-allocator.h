@@ -455,12 +455,53 @@ static int nofl_allocator_use_empty(struct nofl_space *space,
   return 1;
 }
 
+/* BLOCK, which the caller owns, is from now on of class "ambiguous": what is in it
+   stays there, pinned or not, and a pin would mean that an object is to be traced
+   conservatively.  Who pins one at the same time may set that bit still, which
+   is safe.  */
+static void nofl_block_make_ambiguous(struct nofl_block *block) {
+  uint8_t *meta = nofl_block_metadata(block);
+  gc_atomic_store_relaxed(&block->class, (uint8_t)NOFL_CLASS_AMBIGUOUS);
+  for (size_t g = 0; g < NOFL_GRANULES_PER_BLOCK; g++)
+    /* Relaxed: the next collection reads it, after a handshake.  */
+    if (gc_atomic_load_relaxed(&meta[g]) & NOFL_PINNED)
+      gc_atomic_fetch_and_relaxed(&meta[g], (uint8_t)~NOFL_PINNED);
+}
+
+/* Find a hole in a block of the other class.  Objects that may move can live among
+   those that never do; the other way around the block changes its class.  */
+static int nofl_allocator_use_other_class(struct nofl_space *space,
+                                          struct nofl_allocator *a,
+                                          size_t granules) {
+  enum nofl_class other = a->class == NOFL_CLASS_ORDINARY ? NOFL_CLASS_AMBIGUOUS
+                                                          : NOFL_CLASS_ORDINARY;
+  struct nofl_block *block =
+      nofl_space_take_partly_full(space, other, granules);
+  if (block) {
+    if (other == NOFL_CLASS_ORDINARY)
+      nofl_block_make_ambiguous(block);
+    nofl_allocator_use_tail(a, block, block->tail_granules);
+    return 1;
+  }
+  while ((block = nofl_space_pop_to_sweep(space, other)) ||
+         (block = nofl_space_pop_to_sweep_last(space, other))) {
+    if (other == NOFL_CLASS_ORDINARY)
+      nofl_block_make_ambiguous(block);
+    a->block = block;
+    nofl_allocator_start_sweep(space, a);
+    if (nofl_allocator_next_hole(space, a, granules))
+      return 1;
+  }
+  return 0;
+}
+
 /* How many blocks a request sweeps to find a hole.  What is too small for it is lost
    to other requests, or nearly so.  */
 enum nofl_effort {
   NOFL_SWEEP_NONE, /* take what is known, and empty blocks */
   NOFL_SWEEP_SOME, /* the more, the smaller it is */
-  NOFL_SWEEP_ALL   /* some between empty blocks, until there is nothing left */
+  NOFL_SWEEP_ALL,  /* some between empty blocks, until there is nothing left */
+  NOFL_SWEEP_BOTH_CLASSES /* then blocks of the other class, too */
 };
 
 /* Make the allocator's current hole one with room for GRANULES.  Returns 0 if it
@@ -473,7 +514,7 @@ static int nofl_allocator_find_hole(struct nofl_space *space,
     return 1;
   if (nofl_allocator_use_hole_set(a, granules))
     return 1;
-  int thorough = effort == NOFL_SWEEP_ALL;
+  int thorough = effort >= NOFL_SWEEP_ALL;
   unsigned sweeps =
       effort == NOFL_SWEEP_NONE
           ? 0
@@ -495,12 +536,11 @@ static int nofl_allocator_find_hole(struct nofl_space *space,
     if (!thorough)
       return 0;
   }
-  for (unsigned i = 0; i < sweeps || thorough; i++) {
-    int found = nofl_allocator_sweep_block(space, a, granules, 1);
-    if (found)
-      return found > 0;
-  }
-  return 0;
+  int found = 0;
+  for (unsigned i = 0; !found && (i < sweeps || thorough); i++)
+    found = nofl_allocator_sweep_block(space, a, granules, 1);
+  return found > 0 || (effort == NOFL_SWEEP_BOTH_CLASSES &&
+                       nofl_allocator_use_other_class(space, a, granules));
 }
 
 /* Make room for GRANULES at the allocation pointer, cleared.  Returns 0 if it takes

@@ -113,6 +113,18 @@ static void GC_NEVER_INLINE mutator_lock_heap(struct gc_mutator *mut) {
   __atomic_store_n(&mut->status, (uint32_t)MUTATOR_RUNNING, __ATOMIC_SEQ_CST);
 }
 
+/* Enter the library to change what a collection goes by.  Not while some other thread
+   forks: in the child, where this one is gone, the change might be half done for
+   ever.  This is no safepoint: there is no collection meanwhile.  The thread that
+   forks is in the library already, and goes on.  */
+static inline void mutator_enter_barrier(struct gc_mutator *mut) {
+  mutator_enter_library(mut);
+  while (GC_UNLIKELY(heap_should_stop(mut->heap) == STOP_COOPERATIVE) &&
+         mut->in_library == 1)
+    gc_platform_futex_wait((uint32_t *)&mut->heap->stop_flag,
+                           (uint32_t)STOP_COOPERATIVE);
+}
+
 static inline void heap_unlock(struct gc_heap *heap) {
   pthread_mutex_unlock(&heap->lock);
 }

@@ -10,6 +10,7 @@
 #include "gc-finalizer-internal.h"
 #include "mmc-barrier.h"
 #include "mmc-heap.h"
+#include "mmc-stop.h"
 
 static int heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
   struct gc_ref ref = gc_edge_ref(edge);
@@ -51,7 +52,7 @@ void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
   struct gc_mutator *mut = current_mutator;
   if (!GC_GENERATIONAL || !mut)
     return;
-  mutator_enter_library(mut);
+  mutator_enter_barrier(mut);
   mutator_write_barrier(mut, gc_ref_from_heap_object(e), link, tail);
   mutator_leave_library(mut);
 }
@@ -77,7 +78,7 @@ struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
                        struct gc_ref key, struct gc_ref value) {
-  mutator_enter_library(mut);
+  mutator_enter_barrier(mut);
   gc_ephemeron_init_internal(mut->heap, ephemeron, key, value);
 #if GC_GENERATIONAL
   /* A thread that was parked since the allocation may hold an ephemeron that

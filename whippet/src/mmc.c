@@ -774,7 +774,7 @@ void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
   (void)obj_size;
   if (!GC_GENERATIONAL)
     return;
-  mutator_enter_library(mut);
+  mutator_enter_barrier(mut);
   mutator_write_barrier(mut, obj, edge, new_val);
   mutator_leave_library(mut);
 }

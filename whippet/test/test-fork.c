@@ -203,11 +203,128 @@ static void parked_threads_do_not_block_fork(void **state) {
   test_heap_finish(t);
 }
 
+/* A thread that is parked in "read" when the world stops for a fork, and goes on to
+   store a young object to an old one while the fork is on its way.  */
+
+enum { STORED_FIELD = 7 };
+
+struct storing_thread {
+  struct test_heap *t;
+  int pipe[2];
+  int is_ready, is_storing;
+};
+
+static struct storing_thread *awaited_in_fork;
+static __thread volatile sig_atomic_t in_read;
+
+/* Handlers that were registered earlier than those of the library run when it has
+   stopped the world.  */
+static void prepare_before_library(void) {
+  struct storing_thread *self = awaited_in_fork;
+  if (!self)
+    return;
+  assert_int_equal(write(self->pipe[1], "", 1), 1);
+  while (!__atomic_load_n(&self->is_storing, __ATOMIC_ACQUIRE))
+    usleep(100);
+  /* It comes as far as it can.  */
+  usleep(50000);
+}
+
+static int may_park_in_read(uintptr_t pc, void *ucontext, void *data) {
+  (void)pc;
+  (void)ucontext;
+  (void)data;
+  return in_read;
+}
+
+static void *storing_attached(struct gc_stack_addr base, void *data) {
+  struct storing_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->t->heap);
+  struct test_box *box = test_make_box(mut, STORED_FIELD);
+  char c;
+  __atomic_store_n(&self->is_ready, 1, __ATOMIC_RELEASE);
+  in_read = 1;
+  while (read(self->pipe[0], &c, 1) != 1)
+    continue;
+  in_read = 0;
+  __atomic_store_n(&self->is_storing, 1, __ATOMIC_RELEASE);
+  test_store(mut, self->t->root.ref, STORED_FIELD, box);
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *storing_main(void *data) {
+  return gc_call_with_stack_addr(storing_attached, data);
+}
+
+static void *join_one(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_join(*(pthread_t *)data, NULL);
+  return NULL;
+}
+
+static void __attribute__((noinline)) store_in_child(struct test_heap *t) {
+  test_store(t->mut, t->root.ref, STORED_FIELD,
+             test_make_box(t->mut, STORED_FIELD));
+}
+
+/* Leave nothing of it on the stack.  */
+static void __attribute__((noinline)) clear_stack(void) {
+  volatile char frame[8192];
+  memset((void *)frame, 0, sizeof(frame));
+}
+
+static void fields_are_remembered_in_the_child(void **state) {
+  (void)state;
+  if (!GC_CONSERVATIVE_ROOTS)
+    skip();
+  struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", NULL);
+  assert_true(
+      gc_heap_enable_preemption(t->heap, 0, 50, may_park_in_read, NULL));
+  test_make_table(t->mut, &t->root, 100);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  struct storing_thread self = {.t = t};
+  pthread_t thread;
+  assert_int_equal(pipe(self.pipe), 0);
+  assert_int_equal(pthread_create(&thread, NULL, storing_main, &self), 0);
+  while (!__atomic_load_n(&self.is_ready, __ATOMIC_ACQUIRE))
+    usleep(1000);
+  usleep(10000);
+  awaited_in_fork = &self;
+  pid_t pid = fork();
+  awaited_in_fork = NULL;
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    alarm(60);
+    for (int i = 0; i < 5; i++) {
+      store_in_child(t);
+      clear_stack();
+      gc_collect(t->mut, GC_COLLECTION_MINOR);
+      clear_stack();
+      test_make_garbage(t->mut, 20 << 20);
+      test_check_table(&t->root);
+    }
+    _exit(0);
+  }
+  int status;
+  gc_deactivate(t->mut);
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  gc_reactivate(t->mut);
+  assert_int_equal(status, 0);
+  gc_deactivate_for_call(t->mut, join_one, &thread);
+  close(self.pipe[0]);
+  close(self.pipe[1]);
+  test_check_table(&t->root);
+  test_heap_finish(t);
+}
+
 int main(void) {
+  pthread_atfork(prepare_before_library, NULL, NULL);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(other_threads_may_fork),
       cmocka_unit_test(children_have_a_whole_heap),
       cmocka_unit_test(parked_threads_do_not_block_fork),
+      cmocka_unit_test(fields_are_remembered_in_the_child),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,13 +117,19 @@ static void nofl_unlog_edge(struct gc_edge edge) {
     continue;
 }
 
+/* May REF be young?  If another thread has just made it, and published it without
+   ordering that this thread would see, it may look like free memory, or like an
+   address to which the heap has not grown yet: then it is.  */
 static int heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
   uintptr_t addr = gc_ref_value(ref);
-  if (nofl_space_contains(&heap->space, addr))
-    return !nofl_object_is_old(addr);
+  if (nofl_space_contains(&heap->space, addr)) {
+    uint8_t byte = gc_atomic_load_relaxed(nofl_metadata_byte(addr));
+    return (byte & NOFL_STATE_MASK) != heap->space.survivor_mark;
+  }
   if (large_space_contains(&heap->large, addr))
     return !large_object_is_old(&heap->large, ref);
-  return 0;
+  const struct gc_reservation *range = &heap->reservation;
+  return addr - range->base < range->limit - range->base;
 }
 
 static void mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,

@@ -137,6 +137,10 @@ static void GC_NEVER_INLINE trace_visit_foreign(struct trace_worker *worker,
                                                 struct gc_edge edge,
                                                 uintptr_t addr) {
   struct gc_heap *heap = worker->heap;
+  /* Pairs with the release store of an edge that another worker has redirected, which
+     may be to a slab that it has added.  */
+  if (NOFL_MOVES && worker->evacuating)
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (NOFL_MOVES && GC_UNLIKELY(nofl_space_contains(&heap->space, addr)))
     /* In a slab that this collection added.  */
     trace_evacuate(worker, edge, addr);

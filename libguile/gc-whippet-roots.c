@@ -35,6 +35,7 @@
 #include "vm.h"
 
 #include "gc-whippet.h"
+#include "whippet/api/gc-moving.h"
 
 
 
@@ -252,6 +253,10 @@ scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob)
 {
   /* Pinned objects are traced by their tags in all configurations.  */
   scm_t_bits *ret = scm_i_gc_alloc_pinned (thread, 2 * sizeof (scm_t_bits));
+
+  /* A mark function may look at what the program has released since it
+     dropped the smob.  So it must not be called for one that is dead.  */
+  gc_heap_mark_before_moving (scm_i_gc_heap);
 
   ret[1] = SCM_UNPACK (smob);
   ret[0] = scm_tc7_gc_smob_marker;

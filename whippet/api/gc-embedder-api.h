@@ -178,7 +178,8 @@ GC_EMBEDDER_API inline size_t gc_trace_object_slice(
    also defines this function.  It is called before a compaction, with the world
    stopped, on one thread, for each TAGGED object REF that a conservatively traced
    object refers to: call FIX (ref, HEAP, DATA) for each object that must not move
-   in this collection if REF is live.  REF may not be live, but it and what it
+   in this collection if REF is live.  REF may not be live, unless
+   gc_heap_mark_before_moving has been called, but it and what it
    references are intact, and nothing has moved yet.  FIX keeps nothing alive, and
    ignores what is no object.  Must not allocate.  */
 #if defined(GC_EMBEDDER_FIXES_REFERENTS) && GC_EMBEDDER_FIXES_REFERENTS

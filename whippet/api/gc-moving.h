@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
-/* Extension: heaps whose objects stay where they are.  */
+/* Extension: when objects move.  */
 #ifndef GC_MOVING_H
 #define GC_MOVING_H
 
@@ -13,5 +13,12 @@ struct gc_heap;
    thread, but not from an event listener.  No effect on collectors that never move
    objects.  */
 GC_API_ void gc_heap_forbid_moving(struct gc_heap *heap);
+
+/* From now on each compaction of HEAP is preceded by a cycle that only marks, so that
+   gc_fix_referents (gc-embedder-api.h) is called for live objects only; without, it is
+   also for such as have died since the last collection.  This cannot be undone, and
+   makes compactions take about half as long again.  A running mutator of HEAP may call
+   it at any time, and at once has what it wants.  */
+GC_API_ void gc_heap_mark_before_moving(struct gc_heap *heap);
 
 #endif /* GC_MOVING_H */

@@ -848,6 +848,10 @@ void gc_heap_forbid_moving(struct gc_heap *heap) {
   (void)heap;
 }
 
+void gc_heap_mark_before_moving(struct gc_heap *heap) {
+  (void)heap;
+}
+
 /* It has no reserved range.  */
 void gc_heap_respect_limits(struct gc_heap *heap) {
   (void)heap;

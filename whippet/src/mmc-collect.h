@@ -521,9 +521,9 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
 }
 
 /* The stopped part.  A compaction that was asked for, or that finds too few free
-   blocks to copy to, is preceded by a cycle that only marks: then all garbage
-   has been found, and the number of survivors in each block is exact.  Else it
-   goes by the figures of the last sweep, and leaves blocks alone that have been
+   blocks to copy to, or all of them if the embedder wants it, is preceded by a cycle
+   that only marks: then all garbage has been found, and the number of survivors in
+   each block is exact.  Else it goes by the figures of the last sweep, and leaves blocks alone that have been
    filled since, and copies no more than one step.  A major collection that the program
    asked for also compacts, if that gives back memory.  Either way that is one
    collection, to whoever counts them or follows the events of one.  */
@@ -551,6 +551,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
         !heap_cannot_grow(heap))
       space->evacuation_limit = heap_compaction_step(heap);
     if (requested == GC_COLLECTION_COMPACTING || asked_for ||
+        gc_atomic_load_relaxed(&heap->marks_before_moving) ||
         nofl_space_lacks_targets(space, max)) {
       heap_collect_cycle(heap, GC_COLLECTION_MAJOR, 0, CYCLE_UNREPORTED);
       heap_finish_sweeping(heap);

@@ -219,10 +219,11 @@ struct gc_heap {
   unsigned futile_collections;
   /* Bytes; relaxed atomic.  */
   uint64_t large_allocated;
-  uint8_t objects_stay;    /* relaxed; gc-moving.h */
-  uint32_t inhibited;      /* relaxed; nesting of gc-inhibit.h */
-  uint32_t stress_counter; /* relaxed */
-  uint32_t random_state;   /* relaxed */
+  uint8_t objects_stay;        /* relaxed; gc-moving.h */
+  uint8_t marks_before_moving; /* the same */
+  uint32_t inhibited;          /* relaxed; nesting of gc-inhibit.h */
+  uint32_t stress_counter;     /* relaxed */
+  uint32_t random_state;       /* relaxed */
 
   struct edge_buffer *full_edges; /* lock-free push, taken in pauses */
   struct edge_buffer *free_edges; /* protected by edges_lock */

@@ -416,6 +416,11 @@ void gc_heap_allow_collection(struct gc_heap *heap) {
   (void)before;
 }
 
+/* Relaxed: the caller's next stop orders it before a collection.  */
+void gc_heap_mark_before_moving(struct gc_heap *heap) {
+  gc_atomic_store_relaxed(&heap->marks_before_moving, (uint8_t)1);
+}
+
 void gc_heap_forbid_moving(struct gc_heap *heap) {
   heap_lock_in_any_thread(heap);
   gc_atomic_store_relaxed(&heap->objects_stay, (uint8_t)1);

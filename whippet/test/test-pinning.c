@@ -3,6 +3,7 @@
    Resolution of ambiguous references.  Looks at internals.  */
 
 #include "../src/mmc.c"
+#include "gc-moving.h"
 #include "test-heap.h"
 
 enum { N = 20000 };
@@ -237,6 +238,37 @@ static void embedders_referents_are_fixed(void **state) {
   test_heap_finish(t);
 }
 
+/* The embedder may want to be asked about live objects only.  With "compact" a
+   collection compacts without having marked first, but for that.  */
+static void embedders_are_asked_for_live_objects_only(void **state) {
+  (void)state;
+  enum { COUNT = 1000 };
+  for (int exact = 0; exact < 2; exact++) {
+    struct test_heap *t = test_heap_make("heap-size=16m", "verify,compact");
+    if (exact)
+      gc_heap_mark_before_moving(t->heap);
+    t->root.ref = test_make_node(t->mut, COUNT, 0);
+    for (int i = 0; i < COUNT; i++) {
+      uintptr_t *leaf = gc_allocate(t->mut, sizeof(struct test_leaf),
+                                    GC_ALLOCATION_TAGGED_PINNED);
+      *leaf = OUTSIDE_TAG;
+      test_store(t->mut, t->root.ref, i, leaf);
+    }
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    t->root.ref = NULL;
+    outside.addresses = NULL;
+    outside.count = outside.calls = 0;
+    test_fix_referents = fix_outside;
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    test_fix_referents = NULL;
+    if (exact)
+      assert_in_range(outside.calls, 0, COUNT / 10);
+    else if (TEST_MOVES)
+      assert_int_equal(outside.calls, COUNT);
+    test_heap_finish(t);
+  }
+}
+
 /* Objects that are allocated as never moving stay, are traced, and may have
    ambiguous edges that the embedder knows of; they do not keep blocks from being
    emptied.  */
@@ -421,6 +453,7 @@ int main(void) {
       cmocka_unit_test(addresses_in_the_middle_fix),
       cmocka_unit_test(unreached_referents_are_dead),
       cmocka_unit_test(embedders_referents_are_fixed),
+      cmocka_unit_test(embedders_are_asked_for_live_objects_only),
       cmocka_unit_test(born_pinned_objects_live_apart),
       cmocka_unit_test(words_of_tagged_objects),
       cmocka_unit_test(dead_objects_do_not_resolve),

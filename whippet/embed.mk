@@ -130,6 +130,6 @@ ifneq ($(GC_OBJDIR),)
 $(shell mkdir -p $(GC_OBJDIR))
 endif
 
-.DEFAULT_GOAL := $(gc_saved_default_goal)
-
 -include $(GC_OBJS:.o=.d)
+
+.DEFAULT_GOAL := $(gc_saved_default_goal)

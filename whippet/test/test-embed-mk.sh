@@ -70,6 +70,31 @@ make_example -W "$base"api/gc-api.h -n && grep -q -e '-c .*/mmc\.c$' out &&
   grep -q -e '-c .*/example\.c$' out
 report $? 'dependencies on headers'
 
+# The library's rules come before the program's, which must still be what is made,
+# also when the files of dependencies are there.
+mkdir first && cp "$base"doc/example/*.[ch] first
+cat >first/Makefile <<END
+GC_BASE = $base
+GC_EMBEDDER_H = embedder.h
+GC_USE_LTTNG = 0
+include \$(GC_BASE)embed.mk
+
+example: example.o \$(GC_OBJS)
+	\$(GC_LINK) \$^ \$(GC_LIBS)
+example.o: example.c
+	\$(GC_COMPILE) -c \$<
+-include example.d
+END
+make_first() {
+  ${MAKE:-make} -C first GC_CC="${CC:-gcc}" >out 2>&1
+}
+make_first && [ -x first/example ]
+report $? 'embed.mk before the rules of the program'
+touch -d '1 hour ago' first/example first/*.o first/*.c
+touch first/example.c
+make_first && [ first/example -nt first/example.c ]
+report $? 'embed.mk before the rules of the program, the second time'
+
 # An archive, in a directory for objects, made by rules of one's own.
 cat >Makefile <<END
 GC_BASE = $base

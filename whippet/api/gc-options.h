@@ -47,8 +47,9 @@ GC_API_ int gc_options_set_double(struct gc_options *options, int option,
 /* Set OPTION from the string VALUE, all of which must be understood: for int a
    C integer (the policy also as "fixed", "growable" or "adaptive"); for size a
    nonnegative C integer with optional suffix k, m, g or t in either case
-   (powers of 1024); for double a C floating-point number.  Return 1, or 0 and
-   leave the option as it is.  */
+   (powers of 1024); for double a C floating-point number.  White space and a
+   plus sign may come before a number.  Return 1, or 0 and leave the option as it
+   is.  */
 GC_API_ int gc_options_parse_and_set(struct gc_options *options, int option,
                                      const char *value);
 

@@ -158,15 +158,19 @@ int gc_options_set_double(struct gc_options *options, int option,
   return 1;
 }
 
-/* The C library skips white space before a number; we do not.  */
-static int starts_number(const char *str, int sign_allowed) {
-  if (sign_allowed && (*str == '-' || *str == '+'))
-    str++;
-  return (*str >= '0' && *str <= '9') || *str == '.';
+/* The number that STR starts with, behind white space, or NULL if there is none: the
+   C library would take a negative size, and names of numbers.  */
+static const char *find_number(const char *str, int may_be_negative) {
+  str += strspn(str, " \t\n\v\f\r");
+  const char *digits = str;
+  if (*digits == '+' || (may_be_negative && *digits == '-'))
+    digits++;
+  return (*digits >= '0' && *digits <= '9') || *digits == '.' ? str : NULL;
 }
 
 static int parse_int(const char *str, int *out) {
-  if (!starts_number(str, 1))
+  str = find_number(str, 1);
+  if (!str)
     return 0;
   char *end;
   errno = 0;
@@ -213,7 +217,8 @@ static int size_suffix_shift(char suffix) {
 }
 
 static int parse_size(const char *str, size_t *out) {
-  if (!starts_number(str, 0))
+  str = find_number(str, 0);
+  if (!str)
     return 0;
   char *end;
   errno = 0;
@@ -233,7 +238,8 @@ static int parse_size(const char *str, size_t *out) {
 }
 
 static int parse_double(const char *str, double *out) {
-  if (!starts_number(str, 1))
+  str = find_number(str, 1);
+  if (!str)
     return 0;
   /* The syntax must not depend on the program's locale.  */
   locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -132,8 +132,11 @@ static void test_parse_int(void **state) {
   assert_int_equal(options->common.parallelism, 8);
   assert_true(parse(p, "+5"));
   assert_int_equal(options->common.parallelism, 5);
-  static const char *const bad[] = {"",   " 3", "3 ",  "3x",         "x",
-                                    "-1", "1.", "1e1", "4294967297", "0"};
+  assert_true(parse(p, " \t\n\v\f\r3"));
+  assert_int_equal(options->common.parallelism, 3);
+  static const char *const bad[] = {"",    " ",   "3 ",  "3x",         "x",
+                                    "-1",  "1.",  "1e1", "4294967297", "0",
+                                    "+ 5", "++5", "+-5"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
     assert_false(parse(p, bad[i]));
 }
@@ -174,15 +177,21 @@ static void test_parse_size(void **state) {
       {"1T", KIB * KIB * KIB * KIB},
       {"0x1m", KIB * KIB},
       {"18446744073709551615", SIZE_MAX},
+      {"+5", 5},
+      {" 5m", 5 * KIB * KIB},
+      {" \t\n\v\f\r+0x10k", 16 * KIB},
   };
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     assert_true(parse(GC_OPTION_HEAP_SIZE, good[i].string));
     assert_int_equal(options->common.heap_size, good[i].value);
   }
   static const char *const bad[] = {
-      "",    "k",        "-1", "+1",   " 1", "1 ", "1kk",
-      "1b",  "1kb",      "1.", "1.5m", "x",  "1p", "18446744073709551616",
-      "-1k", "16777216t"};
+      "",           "k",        "-1",  " -1", "+",
+      " ",          "+ 1",      "++1", "+-1", "-+1",
+      "+k",         " k",       "1 k", "1m ", "+18446744073709551616",
+      " 16777216t", "1 ",       "1kk", "1b",  "1kb",
+      "1.",         "1.5m",     "x",   "1p",  "18446744073709551616",
+      "-1k",        "16777216t"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
     assert_false(parse(GC_OPTION_HEAP_SIZE, bad[i]));
 }
@@ -201,7 +210,9 @@ static void test_parse_double(void **state) {
   assert_true(options->common.heap_expansiveness == 0.25);
   assert_true(parse(e, "1e1"));
   assert_true(options->common.heap_expansiveness == 10);
-  static const char *const bad[] = {"",    "x",   "1.5x", " 1", "1 ",
+  assert_true(parse(e, " +3"));
+  assert_true(options->common.heap_expansiveness == 3);
+  static const char *const bad[] = {"",    "x",   "1.5x", " ",  "1 ",
                                     "nan", "inf", "-1",   "51", "1,5"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
     assert_false(parse(e, bad[i]));

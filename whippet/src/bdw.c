@@ -528,17 +528,17 @@ static void *unlink_mutator(void *data) {
   return NULL;
 }
 
-static struct gc_mutator *add_mutator(struct gc_heap *heap) {
-  struct gc_mutator *mut = GC_malloc_uncollectable(sizeof *mut);
-  if (!mut)
-    return NULL;
+static struct gc_mutator *make_mutator(void) {
+  return GC_malloc_uncollectable(sizeof(struct gc_mutator));
+}
+
+static void add_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
   mut->heap = heap;
   mut->active = 1;
   GC_call_with_alloc_lock(link_mutator, mut);
   mut->event_listener_data =
       heap->event_listener.mutator_added(heap->event_listener_data);
   GC_TRACEPOINT(mutator_added);
-  return mut;
 }
 
 static void check_attributes(void) {
@@ -555,12 +555,16 @@ static void check_attributes(void) {
 
 static void set_up_collector(const struct gc_common_options *options,
                              struct gc_stack_addr base) {
-  /* Objects have no byte of padding; pointers into their middle, from other
-     objects, do not count.  */
-  GC_set_all_interior_pointers(0);
+  /* Not again, after a gc_init that failed, what holds for the life of the
+     collector: objects made by then would not be recognised any more.  */
+  if (!GC_is_init_called()) {
+    /* Objects have no byte of padding; pointers into their middle, from other
+       objects, do not count.  */
+    GC_set_all_interior_pointers(0);
+    GC_set_handle_fork(1);
+    GC_set_markers_count((unsigned)options->parallelism);
+  }
   GC_set_finalize_on_demand(1);
-  GC_set_handle_fork(1);
-  GC_set_markers_count((unsigned)options->parallelism);
   if (!gc_stack_addr_is_empty(base)) {
     struct GC_stack_base stack_base = {gc_stack_addr_as_pointer(base)};
     GC_set_stackbottom(NULL, &stack_base);
@@ -594,6 +598,26 @@ static int set_heap_size(const struct gc_common_options *options) {
   return 1;
 }
 
+/* A heap of OPTIONS with the state of its finalizers, and *MUTATOR; NULL, and
+   nothing is left behind, if there is no memory.  */
+static struct gc_heap *make_heap(const struct gc_common_options *options,
+                                 struct gc_mutator **mutator) {
+  struct gc_heap *heap = GC_malloc_uncollectable(sizeof *heap);
+  struct gc_mutator *mut = make_mutator();
+  struct gc_finalizer_state *finalizers =
+      gc_make_finalizer_state(gc_finalizer_priority_count());
+  if (heap && mut && finalizers && set_heap_size(options)) {
+    heap->finalizers = finalizers;
+    *mutator = mut;
+    return heap;
+  }
+  if (finalizers)
+    gc_free_finalizer_state(finalizers);
+  GC_free(mut);
+  GC_free(heap);
+  return NULL;
+}
+
 int gc_init(const struct gc_options *options, struct gc_stack_addr base,
             struct gc_heap **heap, struct gc_mutator **mutator,
             struct gc_event_listener event_listener,
@@ -609,11 +633,9 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
   struct gc_common_options common;
   gc_common_options_copy(&common, options);
   set_up_collector(&common, base);
-  struct gc_heap *h = GC_malloc_uncollectable(sizeof *h);
-  if (!h || !set_heap_size(&common))
-    return 0;
-  h->finalizers = gc_make_finalizer_state(gc_finalizer_priority_count());
-  if (!h->finalizers)
+  struct gc_mutator *mut = NULL;
+  struct gc_heap *h = make_heap(&common, &mut);
+  if (!h)
     return 0;
   pthread_mutex_init(&h->finalizers_lock, NULL);
   h->allocation_failure = default_allocation_failure;
@@ -631,9 +653,8 @@ int gc_init(const struct gc_options *options, struct gc_stack_addr base,
   push_default_roots = GC_get_push_other_roots();
   GC_set_push_other_roots(push_roots);
   GC_set_finalizer_notifier(finalizers_are_ready);
-  *mutator = add_mutator(h);
-  if (!*mutator)
-    return 0;
+  add_mutator(h, mut);
+  *mutator = mut;
   *heap = h;
   return 1;
 }
@@ -648,8 +669,10 @@ struct gc_mutator *gc_init_for_thread(struct gc_stack_addr base,
   int result = GC_register_my_thread(&stack_base);
   if (result != GC_SUCCESS && result != GC_DUPLICATE)
     GC_CRASH();
-  struct gc_mutator *mut = add_mutator(heap);
-  if (!mut && result == GC_SUCCESS)
+  struct gc_mutator *mut = make_mutator();
+  if (mut)
+    add_mutator(heap, mut);
+  else if (result == GC_SUCCESS)
     GC_unregister_my_thread();
   return mut;
 }

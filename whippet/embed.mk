@@ -7,6 +7,8 @@
 #   GC_COLLECTOR          name of the collector; default parallel-mmc
 #   GC_EMBEDDER_H         embedder header; default whippet-embedder.h
 #   GC_EMBEDDER_CPPFLAGS  extra flags for the library sources that include it
+#   EMBEDDER_TO_GC_CFLAGS the same; if it is set, GC_EMBEDDER_H has no default,
+#                         and these flags include the header: -include HEADER
 #   GC_BUILD              opt (default), optdebug, or debug
 #   GC_CC, GC_AR          compiler, and archiver that knows about LTO
 #   GC_OBJDIR             prefix of object files, with trailing slash
@@ -42,7 +44,9 @@ endif
 include $(GC_BASE)collectors.mk
 
 GC_COLLECTOR ?= parallel-mmc
+ifndef EMBEDDER_TO_GC_CFLAGS
 GC_EMBEDDER_H ?= whippet-embedder.h
+endif
 GC_EMBEDDER_CPPFLAGS ?=
 GC_BUILD ?= opt
 GC_CC ?= gcc
@@ -99,9 +103,10 @@ gc_platform_objs := gc-platform.o gc-stack.o gc-options.o gc-tracepoint.o
 gc_embedder_objs := gc-ephemeron.o gc-finalizer.o gc-impl.o
 GC_OBJS := $(addprefix $(GC_OBJDIR),$(gc_platform_objs) $(gc_embedder_objs))
 
-gc_embedder_flags := -DGC_EMBEDDER='"$(abspath $(GC_EMBEDDER_H))"'
+gc_embedder_flags := $(if \
+  $(GC_EMBEDDER_H),-DGC_EMBEDDER='"$(abspath $(GC_EMBEDDER_H))"')
 gc_compile_embedder = $(GC_COMPILE) $(gc_embedder_flags) \
-  $(GC_EMBEDDER_CPPFLAGS)
+  $(GC_EMBEDDER_CPPFLAGS) $(EMBEDDER_TO_GC_CFLAGS)
 
 # Including this file must not change what `make' does by default.
 gc_saved_default_goal := $(.DEFAULT_GOAL)

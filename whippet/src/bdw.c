@@ -17,10 +17,7 @@
 
 #include "bdw-attrs.h"
 
-#ifndef GC_EMBEDDER
-#define GC_EMBEDDER "whippet-embedder.h"
-#endif
-#include GC_EMBEDDER
+#include "gc-include-embedder.h"
 
 #include "gc-ephemeron-internal.h"
 #include "gc-finalizer-internal.h"

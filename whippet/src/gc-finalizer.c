@@ -34,10 +34,7 @@
 #include "gc-finalizer-internal.h"
 #include "gc-platform.h"
 
-#ifndef GC_EMBEDDER
-#define GC_EMBEDDER "whippet-embedder.h"
-#endif
-#include GC_EMBEDDER
+#include "gc-include-embedder.h"
 
 #ifndef GC_EMBEDDER_FINALIZER_HEADER
 #error Embedder should define GC_EMBEDDER_FINALIZER_HEADER

@@ -13,10 +13,7 @@
 #include "gc-safepoint.h"
 #include "mmc-attrs.h"
 
-#ifndef GC_EMBEDDER
-#define GC_EMBEDDER "whippet-embedder.h"
-#endif
-#include GC_EMBEDDER
+#include "gc-include-embedder.h"
 
 #include "mmc-collect.h"
 #include "mmc-fork.h"

@@ -86,7 +86,7 @@ example.o: example.c
 -include example.d
 END
 make_first() {
-  ${MAKE:-make} -C first GC_CC="${CC:-gcc}" >out 2>&1
+  ${MAKE:-make} -C first GC_CC="${CC:-gcc}" "$@" >out 2>&1
 }
 make_first && [ -x first/example ]
 report $? 'embed.mk before the rules of the program'
@@ -94,6 +94,22 @@ touch -d '1 hour ago' first/example first/*.o first/*.c
 touch first/example.c
 make_first && [ first/example -nt first/example.c ]
 report $? 'embed.mk before the rules of the program, the second time'
+
+# The embedder header is included by the compiler, before the source.
+sed 's/^GC_EMBEDDER_H = \(.*\)/EMBEDDER_TO_GC_CFLAGS = -I. -include \1/' \
+  <first/Makefile >first/Makefile.new && mv first/Makefile.new first/Makefile
+for collector in $(echo $collectors | tr ' ' '\n' | sed -n '1p;$p'); do
+  rm -f first/*.o first/*.d first/example example
+  make_first GC_COLLECTOR=$collector && ! grep -q DGC_EMBEDDER= out &&
+    mv first/example . && run_example heap-size=1m
+  report $? "EMBEDDER_TO_GC_CFLAGS with $collector"
+done
+make_first -n GC_COLLECTOR=$collector -W embedder.h &&
+  grep -q -e '-include embedder\.h .*-c .*/gc-ephemeron\.c$' out
+report $? 'EMBEDDER_TO_GC_CFLAGS, dependencies'
+make_first -n -B GC_EMBEDDER_H=other.h &&
+  grep -q 'DGC_EMBEDDER=.*/first/other\.h' out
+report $? 'EMBEDDER_TO_GC_CFLAGS and GC_EMBEDDER_H'
 
 # An archive, in a directory for objects, made by rules of one's own.
 cat >Makefile <<END

@@ -70,6 +70,9 @@ GC_API_ void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
 
 /* Provided to the collector.  */
 
+/* Bytes before our fields.  */
+GC_INTERNAL size_t gc_ephemeron_header_size(void);
+
 /* First part of gc_ephemeron_init.  KEY and VALUE are not null.  */
 GC_INTERNAL void gc_ephemeron_init_internal(struct gc_heap *heap,
                                             struct gc_ephemeron *ephemeron,

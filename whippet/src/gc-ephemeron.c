@@ -71,6 +71,10 @@ size_t gc_ephemeron_size(void) {
   return sizeof(struct gc_ephemeron);
 }
 
+size_t gc_ephemeron_header_size(void) {
+  return offsetof(struct gc_ephemeron, state);
+}
+
 void gc_ephemeron_init_internal(struct gc_heap *heap, struct gc_ephemeron *e,
                                 struct gc_ref key, struct gc_ref value) {
   GC_ASSERT(!gc_ref_is_null(key));

@@ -43,6 +43,9 @@ GC_INTERNAL void gc_note_waiting_finalizer(struct gc_heap *heap);
 
 /* Provided to the collector.  */
 
+/* Bytes before our fields.  */
+GC_INTERNAL size_t gc_finalizer_header_size(void);
+
 /* NULL if there is no memory.  PRIORITIES is at least 1.  */
 GC_INTERNAL struct gc_finalizer_state *
 gc_make_finalizer_state(size_t priorities);

@@ -84,6 +84,10 @@ size_t gc_finalizer_size(void) {
   return sizeof(struct gc_finalizer);
 }
 
+size_t gc_finalizer_header_size(void) {
+  return offsetof(struct gc_finalizer, state);
+}
+
 struct gc_ref gc_finalizer_object(struct gc_finalizer *f) {
   return f->object;
 }

@@ -19,6 +19,7 @@
 #define MMC_TRACE_H
 
 #include "mmc-ambiguous.h"
+#include "mmc-own.h"
 
 /* Grey items.  */
 
@@ -66,21 +67,19 @@ static inline size_t heap_object_size(struct gc_heap *heap, uintptr_t addr) {
       &heap->large, large_object_size(&heap->large, gc_ref(addr)));
 }
 
-/* Is the object of SIZE bytes at ADDR zero all over, as it was allocated?  */
-static GC_NEVER_INLINE int trace_object_is_blank(uintptr_t addr, size_t size) {
-  for (size_t i = 0; i < size; i += sizeof(uintptr_t))
-    if (*(const uintptr_t *)(addr + i))
-      return 0;
-  return 1;
-}
-
 /* The embedder says that the object of SIZE bytes at ADDR has BYTES: is that
    right?  It cannot know the size of an object that is not initialised yet, if it
    tells sizes by tags.  */
 static inline int trace_size_is_right(uintptr_t addr, size_t size,
                                       size_t bytes) {
   return trace_size_in_heap(bytes) == trace_size_in_heap(size) ||
-         trace_object_is_blank(addr, size);
+         object_is_blank(addr, size);
+}
+
+static void trace_header(uintptr_t lo, uintptr_t hi, struct gc_heap *heap,
+                         void *data) {
+  (void)heap;
+  trace_ambiguous_range(data, lo, hi, 0);
 }
 
 /* Trace the object at ADDR precisely; returns its size in the heap, or less if
@@ -89,8 +88,8 @@ static inline size_t GC_ALWAYS_INLINE
 trace_precise_object(struct trace_worker *worker, uintptr_t addr);
 static inline size_t trace_precise_object(struct trace_worker *worker,
                                           uintptr_t addr) {
-  size_t bytes =
-      gc_trace_object(gc_ref(addr), trace_visit, worker->heap, worker);
+  size_t bytes = object_trace_precisely(worker->heap, addr, trace_visit,
+                                        trace_header, worker);
   GC_ASSERT(!nofl_space_contains(&worker->heap->space, addr) ||
             trace_size_is_right(addr, nofl_object_size(addr), bytes));
   return trace_size_in_heap(bytes);

@@ -185,6 +185,12 @@ static void walk_ambiguous_object(struct mmc_walk *walk, uintptr_t addr,
     walk_ambiguous_word(walk, (uintptr_t *)p, trace_load_ambiguous(p));
 }
 
+static void walk_header(uintptr_t lo, uintptr_t hi, struct gc_heap *heap,
+                        void *data) {
+  (void)heap;
+  walk_ambiguous_object(data, lo, hi - lo);
+}
+
 static void walk_object(struct mmc_walk *walk, uintptr_t addr) {
   struct gc_heap *heap = walk->heap;
   struct gc_ref ref = gc_ref(addr);
@@ -198,7 +204,7 @@ static void walk_object(struct mmc_walk *walk, uintptr_t addr) {
   walk_resolve_ephemerons(walk, addr);
   walk->holder = verify_heap_holder(addr);
   if (kind == NOFL_KIND_PRECISE)
-    gc_trace_object(ref, walk_edge, heap, walk);
+    object_trace_precisely(heap, addr, walk_edge, walk_header, walk);
   else if (kind != NOFL_KIND_NONE)
     walk_ambiguous_object(walk, addr, heap_object_size(heap, addr));
 }

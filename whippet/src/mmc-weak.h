@@ -10,6 +10,7 @@
 #include "gc-finalizer-internal.h"
 #include "mmc-barrier.h"
 #include "mmc-heap.h"
+#include "mmc-own.h"
 #include "mmc-stop.h"
 
 static int heap_edge_is_live(struct gc_heap *heap, struct gc_edge edge) {
@@ -57,23 +58,24 @@ void gc_ephemeron_chain_barrier(struct gc_ephemeron *e, struct gc_edge link,
   mutator_leave_library(mut);
 }
 
-/* The collector's own objects, whose references are not all strong.  Where other
-   tagged objects are traced word by word, nothing moves.  */
-#define OWN_OBJECT_KIND \
-  (GC_CONSERVATIVE_TRACE ? GC_ALLOCATION_TAGGED_PINNED : GC_ALLOCATION_TAGGED)
-
 /* An inline allocation must not be interrupted; in programs, their hook sees to
    that.  The slow one may not return, if there is no memory.  */
-static inline void *mutator_allocate_own(struct gc_mutator *mut, size_t bytes) {
+static inline void *mutator_allocate_own(struct gc_mutator *mut, size_t bytes,
+                                         enum own_type type) {
   mutator_enter_library(mut);
   void *ret = gc_allocate_fast(mut, bytes, OWN_OBJECT_KIND);
+  if (GC_UNLIKELY(!ret)) {
+    mutator_leave_library(mut);
+    ret = gc_allocate_slow(mut, bytes, OWN_OBJECT_KIND);
+    mutator_enter_library(mut);
+  }
+  own_object_set_type(mut->heap, (uintptr_t)ret, type);
   mutator_leave_library(mut);
-  return GC_LIKELY(ret != NULL) ? ret
-                                : gc_allocate_slow(mut, bytes, OWN_OBJECT_KIND);
+  return ret;
 }
 
 struct gc_ephemeron *gc_allocate_ephemeron(struct gc_mutator *mut) {
-  return mutator_allocate_own(mut, gc_ephemeron_size());
+  return mutator_allocate_own(mut, gc_ephemeron_size(), OWN_EPHEMERON);
 }
 
 void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
@@ -91,7 +93,7 @@ void gc_ephemeron_init(struct gc_mutator *mut, struct gc_ephemeron *ephemeron,
 }
 
 struct gc_finalizer *gc_allocate_finalizer(struct gc_mutator *mut) {
-  return mutator_allocate_own(mut, gc_finalizer_size());
+  return mutator_allocate_own(mut, gc_finalizer_size(), OWN_FINALIZER);
 }
 
 void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,

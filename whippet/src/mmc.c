@@ -53,7 +53,9 @@ static void check_attributes(void) {
       gc_old_generation_check_alloc_table_tag_mask() != NOFL_STATE_MASK ||
       gc_old_generation_check_alloc_table_young_tag() != NOFL_STATE_YOUNG ||
       gc_write_barrier_field_fields_per_byte() != 2 ||
-      gc_write_barrier_field_first_bit_pattern() != NOFL_LOGGED_0)
+      gc_write_barrier_field_first_bit_pattern() != NOFL_LOGGED_0 ||
+      !own_size_is_right(gc_ephemeron_size()) ||
+      !own_size_is_right(gc_finalizer_size()))
     GC_CRASH();
 }
 

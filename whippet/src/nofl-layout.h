@@ -10,7 +10,8 @@
    Metadata byte
 
      bits 0-2  state (table below)
-     bits 3-4  trace kind
+     bits 3-4  trace kind; in the second granule of an object, heap-conservative
+               builds: which of the collector's own types it is (mmc-own.h)
      bit  5    last granule of an object
      bits 6-7  one "logged" bit per word of the granule: that field is in the
                remembered set (generational builds)

@@ -11,7 +11,13 @@
 
    The library sources include the embedder header; programs need not.  The
    hooks are called with the world stopped, on any tracing thread, unless
-   stated; they must not call the collector.  */
+   stated; they must not call the collector.
+
+   Most collections are one trace of the heap.  Two are made, in the same pause and
+   after one another, by a compacting collection that only marks before it moves
+   objects, and by a major one that turns out to leave the heap so sparse that it
+   compacts it.  Each trace begins with the roots, and finds live objects anew.  The
+   heap verifier, if it is on, enumerates roots and objects again after each trace.  */
 #ifndef GC_EMBEDDER_API_H
 #define GC_EMBEDDER_API_H
 
@@ -47,15 +53,15 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement);
 GC_EMBEDDER_API inline size_t gc_finalizer_priority_count(void);
 
 /* REF denotes an object outside the collector's memory.  Nonzero if this is
-   the first visit since gc_extern_space_start_gc: the object is then traced by
-   gc_trace_object.  Not called for words that only may be references.  Concurrent
-   on several threads.  */
+   the first visit since gc_extern_space_start_gc, that is, in this trace: the object
+   is then traced by gc_trace_object.  Not called for words that only may be
+   references.  Concurrent on several threads.  */
 GC_EMBEDDER_API inline int
 gc_extern_space_visit(struct gc_extern_space *space,
                       struct gc_ref ref) GC_ALWAYS_INLINE;
 
-/* Around each trace, on one thread: a compaction may trace twice, first to mark only
-   and then to move objects.  SPACE may be NULL.  */
+/* At the start and at the end of each trace, on one thread: twice each in a collection
+   that traces twice.  SPACE may be NULL.  */
 GC_EMBEDDER_API inline void
 gc_extern_space_start_gc(struct gc_extern_space *space, int is_minor_gc);
 GC_EMBEDDER_API inline void
@@ -65,20 +71,26 @@ gc_extern_space_finish_gc(struct gc_extern_space *space, int is_minor_gc);
    REF that holds a reference; null and immediates are allowed.  Return the
    object's size in bytes, as at allocation; for one that is still zero all over,
    because it is not initialised yet, any size will do.  If VISIT is NULL, HEAP and
-   TRACE_DATA are NULL too: only return the size.  Threads trace different
+   TRACE_DATA are NULL too: only return the size.  Called once for each live object in
+   each trace; more often if two threads reach an object that stays where it is at the
+   same moment, which then may trace it concurrently, and for objects that are traced
+   again because there was no memory for the mark stack.  Threads trace different
    objects concurrently, and other objects may be on the move: read no memory
    but the object's own.  VISIT may update the field, then or until the end of
    the collection.  An edge may also be a local variable, for a field that holds
    the reference in another form: it is up to date on return from VISIT, and not
-   used any more.  Must not allocate.  */
+   used any more.  Must not allocate.  In heap-conservative builds only called for
+   objects of GC_ALLOCATION_TAGGED_PINNED and outside of the heap: other objects are
+   traced word by word, and ephemerons and finalizers by the collector itself, with
+   the embedder's part of their headers word by word.  */
 GC_EMBEDDER_API inline size_t gc_trace_object(
     struct gc_ref ref,
     void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *visit_data),
     struct gc_heap *heap, void *trace_data) GC_ALWAYS_INLINE;
 
 /* Call TRACE_EDGE (edge, HEAP, TRACE_DATA) for each precise root.  Called once
-   per collection and registered ROOTS, never NULL.  The edges may be
-   rewritten.  */
+   per trace and registered ROOTS, never NULL: twice in a collection that traces
+   twice.  The edges may be rewritten.  */
 GC_EMBEDDER_API inline void gc_trace_mutator_roots(
     struct gc_mutator_roots *roots,
     void (*trace_edge)(struct gc_edge edge, struct gc_heap *heap,
@@ -154,7 +166,7 @@ gc_atomic_forward_address(struct gc_atomic_forward *fwd);
    function below: visit only the edges whose byte offset in the object is at
    least OFFSET and less than LIMIT, and return the size of the object in bytes.
    OFFSET and LIMIT are multiples of the word; together the slices of one
-   collection cover the object once.  VISIT is never NULL.  Several threads may
+   trace cover the object once.  VISIT is never NULL.  Several threads may
    trace different slices of one object at the same time.  Objects that are not
    worth slicing may do all their work in the slice whose OFFSET is 0.  */
 #if defined(GC_EMBEDDER_TRACE_OBJECT_SLICES) && GC_EMBEDDER_TRACE_OBJECT_SLICES

@@ -331,6 +331,31 @@ static void foreign_ephemeron_key(void **state) {
   test_heap_finish(t);
 }
 
+/* A compaction that was asked for marks first: it traces twice, from the roots and the
+   start of the extern space on.  */
+static void hooks_are_called_in_each_trace(void **state) {
+  (void)state;
+  static struct gc_extern_space space;
+  static struct test_extern object = {.tag = TEST_TAG(TEST_EXTERN, 0)};
+  struct test_heap *t = test_heap_make("heap-size=4m", NULL);
+  gc_heap_set_extern_space(t->heap, &space);
+  t->root.ref = &object;
+  static const enum gc_collection_kind kinds[] = {GC_COLLECTION_COMPACTING,
+                                                  GC_COLLECTION_MINOR};
+  static const uint32_t traces[] = {TEST_MOVES ? 2 : 1, 1};
+  gc_collect(t->mut, GC_COLLECTION_COMPACTING);
+  for (size_t i = 0; i < 2; i++) {
+    struct gc_extern_space before = space;
+    gc_collect(t->mut, kinds[i]);
+    if (kinds[i] == GC_COLLECTION_MINOR && !GC_GENERATIONAL)
+      continue;
+    assert_int_equal(space.starts - before.starts, traces[i]);
+    assert_int_equal(space.finishes - before.finishes, traces[i]);
+    assert_int_equal(space.visits - before.visits, traces[i]);
+  }
+  test_heap_finish(t);
+}
+
 /* Many large objects need no recursion; young ones die in minor
    collections.  */
 static void large_objects(void **state) {
@@ -660,6 +685,7 @@ int main(void) {
       cmocka_unit_test(finalizer_priorities),
       cmocka_unit_test(mark_stack_overflow),
       cmocka_unit_test(foreign_ephemeron_key),
+      cmocka_unit_test(hooks_are_called_in_each_trace),
       cmocka_unit_test(large_objects),
       cmocka_unit_test(adaptive_size_follows_the_rule),
       cmocka_unit_test(many_mutators_have_room),

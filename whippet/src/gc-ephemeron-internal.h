@@ -15,6 +15,9 @@
      if not empty: scan, then trace again
      sweep                                world stopped, one thread
 
+   After each trace, before anything else: trace what was deferred, by one thread,
+   then trace again, until there is nothing of that kind.
+
    Lazy: an ephemeron whose key is not known to be live is published in the
    table of pending ephemerons, and nothing is looked up.  Eager: each object
    that becomes marked is looked up in the table, and the values of ephemerons
@@ -104,6 +107,13 @@ gc_pending_ephemerons_empty(const struct gc_pending_ephemerons *pending);
    gc_scan_pending_ephemerons and gc_pending_ephemerons_prepare.  */
 GC_INTERNAL int
 gc_pending_ephemerons_eager(const struct gc_pending_ephemerons *pending);
+
+/* No worker traces.  Trace the ephemerons that had to wait for that, because
+   many dead ones come after them.  If this does not return 0, the caller traces,
+   and calls it again.  */
+GC_INTERNAL size_t gc_trace_deferred_ephemerons(struct gc_heap *heap,
+                                                gc_ephemeron_visitor visit,
+                                                void *trace_data);
 
 /* No worker traces and nothing is left to trace.  Become eager, then visit the
    values of the pending ephemerons whose key is live.  Return how many there

@@ -7,6 +7,7 @@
 
      from      event                                                   to
      traced    visited by the trace, first in this epoch               claimed
+     claimed   many dead successors: put in the list of deferred ones  claimed
      claimed   dead, or key known to be live                           traced
      claimed   key not known to be live: put in the table              pending
      pending   key found live, by whoever wins the exchange            traced
@@ -48,7 +49,8 @@ struct gc_ephemeron {
   /* Next in the user's chain.  Strong.  */
   struct gc_ephemeron *chain;
   /* Next in the bucket of the pending table, constant from publication but for
-     the scan; or in the list of dead ones that were traced.  */
+     the scan; or in the list of deferred ones, or of dead ones that were
+     traced.  */
   struct gc_ephemeron *bucket_next;
   /* Pending: the address of the key when the trace began.  Resolved, value not
      yet visited: next of those that wait for it.  Others may look at it at any
@@ -220,6 +222,9 @@ struct gc_pending_ephemerons {
   int growth;
   /* Dead ephemerons that were traced, by bucket_next.  Pushed by workers.  */
   struct gc_ephemeron *dead;
+  /* Claimed ephemerons whose successor is to be found when no worker traces, by
+     bucket_next.  Pushed by workers.  */
+  struct gc_ephemeron *deferred;
   /* Number of buckets wanted: at least the number of publications in the last
      collection, and it goes down by a quarter per collection.  */
   size_t demand;
@@ -447,22 +452,75 @@ static int ephemeron_try_resolve(struct gc_ephemeron *e) {
          gc_atomic_cmpxchg_strong(&e->state, &state, EPHEMERON_TRACED);
 }
 
-/* The first live ephemeron in the chain after E, or NULL.  This reads other
-   ephemerons while the trace is running, but only what does not change: that
-   they are dead, and the links of those that are, which are not updated before
-   the trace has ended.  Of an ephemeron that has moved, the old copy is read,
-   which is still what it was, apart from the first word.  */
-static struct gc_ephemeron *ephemeron_successor(struct gc_ephemeron *e) {
+/* A dead run is a sequence of dead ephemerons in a chain.  If several ephemerons
+   lead into it, for instance its own members, each has to find the live one at
+   its end.  For the sum of their walks to be linear, they have to shorten the
+   run for each other.  That writes to ephemerons that others may read or copy
+   at the same time, so it has to wait until no worker traces.  Walks by
+   workers are bounded: who has not come to the end of the run after this many
+   dead ephemerons is deferred.
+
+   Between two traces, therefore, a dead run is shortened by more than this
+   number, or nobody is deferred: traces are few, too.  */
+#ifndef EPHEMERON_MAX_DEAD_STEPS
+#define EPHEMERON_MAX_DEAD_STEPS 32
+#endif
+
+/* Find the first live ephemeron in the chain after E, or NULL.  Return 0 if it is
+   too far.  This reads other ephemerons while the trace is running, but only
+   what does not change: that they are dead, and the links of those that are,
+   which are not updated while workers trace.  Of an ephemeron that has moved,
+   the old copy is read, which is still what it was, apart from the first word.
+
+   Relaxed: what is read was stored before this trace began, and workers were
+   started or woken after that.  */
+static int ephemeron_find_successor(struct gc_ephemeron *e,
+                                    struct gc_ephemeron **successor) {
   struct gc_ephemeron *next = gc_atomic_load_relaxed(&e->chain);
-  while (next && ephemeron_is_dead(next))
+  for (unsigned steps = 0; next && ephemeron_is_dead(next); steps++) {
+    if (steps == EPHEMERON_MAX_DEAD_STEPS)
+      return 0;
     next = gc_atomic_load_relaxed(&next->chain);
-  return next;
+  }
+  *successor = next;
+  return 1;
+}
+
+/* The same at any distance, and the dead ones in between are linked to what was
+   found, so that nobody passes all of them again.  No worker traces, and what
+   they did comes before this as what they will do comes after it: plain loads
+   and stores.
+
+   The dead need not have been traced, nor be traced later.  Those that will be
+   find the same successor, even if a copy was made before.  Those that are old,
+   in a minor collection, refer to it from now on: it is visited, and so will be
+   old itself.  The others are garbage.  */
+static struct gc_ephemeron *ephemeron_shorten_chain(struct gc_ephemeron *e) {
+  struct gc_ephemeron *successor = e->chain;
+  while (successor && ephemeron_is_dead(successor))
+    successor = successor->chain;
+  for (struct gc_ephemeron *dead = e->chain; dead != successor;) {
+    struct gc_ephemeron *next = dead->chain;
+    dead->chain = successor;
+    dead = next;
+  }
+  return successor;
+}
+
+/* By workers.  The load is relaxed, since the exchange checks what it got.  The
+   list is read when all workers have stopped: that orders the links, the
+   exchange need not.  */
+static void ephemeron_push(struct gc_ephemeron **list, struct gc_ephemeron *e) {
+  struct gc_ephemeron *head = gc_atomic_load_relaxed(list);
+  do {
+    e->bucket_next = head;
+  } while (!gc_atomic_cmpxchg_weak(list, &head, e));
 }
 
 static void ephemeron_trace_chain(struct gc_ephemeron *e,
+                                  struct gc_ephemeron *next,
                                   gc_ephemeron_visitor visit,
                                   struct gc_heap *heap, void *trace_data) {
-  struct gc_ephemeron *next = ephemeron_successor(e);
   if (next != e->chain)
     gc_atomic_store_relaxed(&e->chain, next);
   if (next)
@@ -473,16 +531,14 @@ static void ephemeron_trace_chain(struct gc_ephemeron *e,
    stays in the value until the end of the collection.  */
 static void ephemeron_trace_dead(struct gc_pending_ephemerons *p,
                                  struct gc_ephemeron *e,
+                                 struct gc_ephemeron *next,
                                  gc_ephemeron_visitor visit,
                                  struct gc_heap *heap, void *trace_data) {
   if (!e->chain)
     return;
-  e->value = gc_ref((uintptr_t)ephemeron_successor(e));
-  struct gc_ephemeron *head = gc_atomic_load_relaxed(&p->dead);
-  do {
-    e->bucket_next = head;
-  } while (!gc_atomic_cmpxchg_weak(&p->dead, &head, e));
-  if (!gc_ref_is_null(e->value))
+  e->value = gc_ref((uintptr_t)next);
+  ephemeron_push(&p->dead, e);
+  if (next)
     visit(gc_edge(&e->value), heap, trace_data);
 }
 
@@ -511,6 +567,35 @@ static void ephemeron_inspect(struct gc_pending_ephemerons *p,
   visit(gc_edge(&e->value), heap, trace_data);
 }
 
+/* Trace E, which is claimed by the caller, and followed by NEXT.  */
+static void ephemeron_trace_claimed(struct gc_pending_ephemerons *p,
+                                    struct gc_ephemeron *e,
+                                    struct gc_ephemeron *next,
+                                    gc_ephemeron_visitor visit,
+                                    struct gc_heap *heap, void *trace_data) {
+  uintptr_t key = gc_ref_value(ephemeron_load(&e->key));
+  if (!key) {
+    gc_atomic_store(&e->state, EPHEMERON_TRACED);
+    ephemeron_trace_dead(p, e, next, visit, heap, trace_data);
+    return;
+  }
+  ephemeron_trace_chain(e, next, visit, heap, trace_data);
+  if (ephemeron_key_is_live(e, key, heap)) {
+    gc_atomic_store(&e->state, EPHEMERON_TRACED);
+    visit(gc_edge(&e->value), heap, trace_data);
+    return;
+  }
+  pending_publish(p, e, key);
+  /* In lazy mode the scan will look at it.  In eager mode, the key may have
+     been marked and looked up since it was tested.  The fence pairs with that
+     of gc_resolve_pending_ephemerons.  */
+  if (!gc_pending_ephemerons_eager(p))
+    return;
+  ephemeron_fence();
+  if (ephemeron_key_is_live(e, key, heap) && ephemeron_try_resolve(e))
+    ephemeron_visit_value(e, visit, heap, trace_data);
+}
+
 void gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
                         struct gc_heap *heap, void *trace_data) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
@@ -527,27 +612,26 @@ void gc_trace_ephemeron(struct gc_ephemeron *e, gc_ephemeron_visitor visit,
     return;
   }
   e->epoch = epoch;
-  uintptr_t key = gc_ref_value(ephemeron_load(&e->key));
-  if (!key) {
-    gc_atomic_store(&e->state, EPHEMERON_TRACED);
-    ephemeron_trace_dead(p, e, visit, heap, trace_data);
-    return;
+  struct gc_ephemeron *next;
+  if (ephemeron_find_successor(e, &next))
+    ephemeron_trace_claimed(p, e, next, visit, heap, trace_data);
+  else
+    ephemeron_push(&p->deferred, e);
+}
+
+size_t gc_trace_deferred_ephemerons(struct gc_heap *heap,
+                                    gc_ephemeron_visitor visit,
+                                    void *trace_data) {
+  struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
+  size_t count = 0;
+  for (struct gc_ephemeron *e = p->deferred; e; e = p->deferred) {
+    p->deferred = e->bucket_next;
+    struct gc_ephemeron *next = ephemeron_shorten_chain(e);
+    if (next || !ephemeron_is_dead(e))
+      count++;
+    ephemeron_trace_claimed(p, e, next, visit, heap, trace_data);
   }
-  ephemeron_trace_chain(e, visit, heap, trace_data);
-  if (ephemeron_key_is_live(e, key, heap)) {
-    gc_atomic_store(&e->state, EPHEMERON_TRACED);
-    visit(gc_edge(&e->value), heap, trace_data);
-    return;
-  }
-  pending_publish(p, e, key);
-  /* In lazy mode the scan will look at it.  In eager mode, the key may have
-     been marked and looked up since it was tested.  The fence pairs with that
-     of gc_resolve_pending_ephemerons.  */
-  if (!gc_pending_ephemerons_eager(p))
-    return;
-  ephemeron_fence();
-  if (ephemeron_key_is_live(e, key, heap) && ephemeron_try_resolve(e))
-    ephemeron_visit_value(e, visit, heap, trace_data);
+  return count;
 }
 
 void gc_resolve_pending_ephemerons(struct gc_heap *heap, struct gc_ref old_key,
@@ -640,6 +724,7 @@ static size_t pending_sweep_bucket(struct gc_ephemeron **loc) {
 size_t gc_sweep_pending_ephemerons(struct gc_heap *heap) {
   struct gc_pending_ephemerons *p = gc_heap_pending_ephemerons(heap);
   size_t dead = 0;
+  GC_ASSERT(!p->deferred);
   ephemerons_update_dead_links(p);
   if (gc_pending_ephemerons_empty(p))
     return 0;

@@ -233,8 +233,15 @@ static size_t heap_start_evacuation(struct gc_heap *heap,
   return candidates;
 }
 
+static void heap_trace_deferred_ephemerons(struct gc_heap *heap) {
+  while (gc_trace_deferred_ephemerons(heap, trace_visit_root,
+                                      heap_lone_worker(heap)))
+    heap_trace(heap);
+}
+
 static void heap_trace_ephemerons(struct gc_heap *heap) {
   struct gc_pending_ephemerons *pending = heap->pending_ephemerons;
+  heap_trace_deferred_ephemerons(heap);
   if (gc_pending_ephemerons_empty(pending) ||
       gc_pending_ephemerons_eager(pending))
     return;
@@ -242,6 +249,7 @@ static void heap_trace_ephemerons(struct gc_heap *heap) {
   struct trace_worker *worker = heap_lone_worker(heap);
   gc_scan_pending_ephemerons(heap, trace_visit_root, worker);
   heap_trace(heap);
+  heap_trace_deferred_ephemerons(heap);
 }
 
 static size_t heap_bytes_traced(struct gc_heap *heap) {

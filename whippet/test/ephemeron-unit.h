@@ -21,6 +21,7 @@
 
 static const struct fake_phases phases = {
     .prepare = gc_pending_ephemerons_prepare,
+    .deferred = gc_trace_deferred_ephemerons,
     .scan = gc_scan_pending_ephemerons,
     .sweep = gc_sweep_pending_ephemerons,
 };

@@ -64,6 +64,8 @@ struct gc_heap {
   /* Of the last collection.  */
   size_t killed;
   size_t fired;
+  /* How often ephemerons that were deferred led to a further trace.  */
+  size_t deferrals;
 };
 
 struct gc_mutator {
@@ -403,10 +405,11 @@ static void fake_sweep(struct gc_heap *heap) {
   heap->count = kept;
 }
 
-/* ROOTS are updated.  SCAN and SWEEP are the functions of ephemerons, or NULL;
-   RESOLVE that of finalizers, or NULL.  */
+/* ROOTS are updated.  DEFERRED, SCAN and SWEEP are the functions of ephemerons, or
+   NULL; RESOLVE that of finalizers, or NULL.  */
 struct fake_phases {
   void (*prepare)(struct gc_pending_ephemerons *);
+  size_t (*deferred)(struct gc_heap *, fake_visitor, void *);
   size_t (*scan)(struct gc_heap *, fake_visitor, void *);
   size_t (*sweep)(struct gc_heap *);
   void (*finalizer_roots)(struct gc_finalizer_state *, int, fake_visitor,
@@ -417,15 +420,27 @@ struct fake_phases {
   int sweep_first;
 };
 
+static void fake_trace_deferred(struct gc_heap *heap,
+                                const struct fake_phases *phases,
+                                struct fake_worker *worker) {
+  while (phases->deferred && phases->deferred(heap, fake_visit, worker)) {
+    heap->deferrals++;
+    fake_trace(heap, worker);
+  }
+}
+
 /* After a trace.  */
 static void fake_finish_ephemerons(struct gc_heap *heap,
                                    const struct fake_phases *phases,
                                    struct fake_worker *worker) {
+  fake_trace_deferred(heap, phases, worker);
   if (!phases->scan || fake_is_empty(heap->pending) ||
       fake_is_eager(heap->pending))
     return;
-  if (phases->scan(heap, fake_visit, worker))
-    fake_trace(heap, worker);
+  if (!phases->scan(heap, fake_visit, worker))
+    return;
+  fake_trace(heap, worker);
+  fake_trace_deferred(heap, phases, worker);
 }
 
 static void fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
@@ -434,6 +449,7 @@ static void fake_collect(struct gc_heap *heap, const struct fake_phases *phases,
   struct fake_worker worker = {.heap = heap, .rng = 4711 + heap->epoch};
   int was_moving = heap->moving;
   heap->moving = was_moving && !is_minor;
+  heap->deferrals = 0;
   fake_start(heap, is_minor);
   if (phases->prepare)
     phases->prepare(heap->pending);

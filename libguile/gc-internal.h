@@ -376,6 +376,12 @@ scm_i_gc_call_with_stack_base (void *(*func) (struct scm_gc_stack_base *,
                                               void *),
                                void *data);
 
+/* The calling thread, which is active, has frames as near to the base of its
+   stack as BASE.  Until the scm_i_gc_call_active that made it active
+   returns.  */
+SCM_INTERNAL void scm_i_gc_extend_stack (scm_thread *thread,
+                                         struct scm_gc_stack_base *base);
+
 /* Find the base of the stack of the calling thread; return true on
    success.  Any thread.  */
 SCM_INTERNAL int scm_i_gc_get_stack_base (struct scm_gc_stack_base *base);

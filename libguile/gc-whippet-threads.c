@@ -29,6 +29,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "async.h"
 #include "fork-locks.h"
@@ -227,43 +230,76 @@ may_park (uintptr_t pc, void *ucontext, void *data)
 
 /* Stack bases.  */
 
-int
-scm_i_gc_get_stack_base (struct scm_gc_stack_base *base)
+/* Where the stack of the main thread begins, about; the collector uses it
+   too.  */
+extern void *__libc_stack_end __attribute__ ((weak));
+
+/* So much address space below the beginning of the main thread's stack is of
+   no other use, even if the stack has no limit.  */
+#define MAX_MAIN_STACK_SIZE ((size_t) 128 << 20)
+
+/* Find the bounds of the stack of the calling thread; return true on success.
+   For the main thread the C library looks at /proc; what it knows without
+   that will do.  */
+static int
+get_thread_stack (char **low, char **high)
 {
   pthread_attr_t attr;
   void *addr;
   size_t size;
   int ret;
 
-  if (pthread_getattr_np (pthread_self (), &attr))
+  if (pthread_getattr_np (pthread_self (), &attr) == 0)
+    {
+      ret = !pthread_attr_getstack (&attr, &addr, &size);
+      pthread_attr_destroy (&attr);
+      if (ret)
+        {
+          *low = addr;
+          *high = *low + size;
+        }
+      return ret;
+    }
+
+  if (&__libc_stack_end && getpid () == syscall (SYS_gettid))
+    {
+      struct rlimit limit;
+
+      if (getrlimit (RLIMIT_STACK, &limit)
+          || limit.rlim_cur > MAX_MAIN_STACK_SIZE)
+        limit.rlim_cur = MAX_MAIN_STACK_SIZE;
+      *high = __libc_stack_end;
+      *low = *high - limit.rlim_cur;
+      return 1;
+    }
+  return 0;
+}
+
+int
+scm_i_gc_get_stack_base (struct scm_gc_stack_base *base)
+{
+  char *low, *high;
+
+  if (!get_thread_stack (&low, &high))
     return 0;
-  ret = !pthread_attr_getstack (&attr, &addr, &size);
-  pthread_attr_destroy (&attr);
-  if (ret)
-    base->mem_base = (char *) addr + size;
-  return ret;
+  base->mem_base = high;
+  return 1;
 }
 
 static int
 is_on_thread_stack (void *ptr)
 {
-  pthread_attr_t attr;
-  void *addr;
-  size_t size;
-  int ret;
+  char *low, *high;
 
-  if (pthread_getattr_np (pthread_self (), &attr))
-    return 0;
-  ret = (!pthread_attr_getstack (&attr, &addr, &size)
-         && (uintptr_t) ptr - (uintptr_t) addr <= size);
-  pthread_attr_destroy (&attr);
-  return ret;
+  return get_thread_stack (&low, &high)
+    && low <= (char *) ptr && (char *) ptr <= high;
 }
 
 /* What to tell the collector about the stack of the calling thread, when
    it enters Guile at BASE.  It may leave and enter again nearer to the
    base of its stack, hence the whole stack, unless the thread has
-   switched to some other stack.  */
+   switched to some other stack.  Then scm_i_gc_extend_stack tells that it
+   has.  */
 static struct gc_stack_addr
 stack_addr_for_base (struct scm_gc_stack_base *base)
 {
@@ -428,6 +464,14 @@ scm_i_gc_call_active (scm_thread *thread, void *(*func) (void *), void *data)
   struct call call = { func, data };
 
   return gc_reactivate_for_call (thread->mutator, do_call, &call);
+}
+
+void
+scm_i_gc_extend_stack (scm_thread *thread, struct scm_gc_stack_base *base)
+{
+  if (base->mem_base)
+    gc_mutator_extend_stack (thread->mutator,
+                             gc_stack_addr ((uintptr_t) base->mem_base));
 }
 
 int

@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "gc-extension.h"
@@ -499,6 +500,109 @@ newcomer (void)
 
 
 
+/* A thread on a stack of its own that enters Guile in a deep frame, leaves it,
+   and enters it again in a shallow one.  */
+
+#define OWN_STACK_SIZE 1000000
+#define OWN_STACK_OBJECTS 50
+
+struct own_stack
+{
+  ucontext_t caller, context;
+  char *stack;
+  SCM thunk;
+  int survivors;
+};
+
+static void *
+do_nothing (void *data)
+{
+  return data;
+}
+
+/* Not static, lest the compiler inline it.  */
+void gc_extension_enter_deep (void);
+void
+gc_extension_enter_deep (void)
+{
+  volatile char frame[OWN_STACK_SIZE / 4];
+
+  memset ((char *) frame, 1, sizeof frame);
+  scm_with_guile (do_nothing, (void *) frame);
+}
+
+/* Have objects in a frame only, while THUNK collects.  */
+static void *
+keep_objects (void *data)
+{
+  struct own_stack *own = data;
+  SCM volatile objects[OWN_STACK_OBJECTS];
+
+  for (int i = 0; i < OWN_STACK_OBJECTS; i++)
+    objects[i] = scm_list_1 (scm_from_int (i));
+  scm_call_0 (own->thunk);
+  for (int i = 0; i < OWN_STACK_OBJECTS; i++)
+    if (scm_is_pair (objects[i])
+        && scm_is_eq (SCM_CAR (objects[i]), scm_from_int (i)))
+      own->survivors++;
+  return NULL;
+}
+
+static void
+run_on_own_stack (unsigned int high, unsigned int low)
+{
+  struct own_stack *own
+    = (struct own_stack *) ((((scm_t_uintptr) high << 16) << 16) | low);
+
+  gc_extension_enter_deep ();
+  scm_with_guile (keep_objects, own);
+}
+
+static void *
+own_stack_start (void *data)
+{
+  struct own_stack *own = data;
+  scm_t_uintptr address = (scm_t_uintptr) own;
+
+  own->stack = malloc (OWN_STACK_SIZE);
+  if (!own->stack)
+    abort ();
+  getcontext (&own->context);
+  own->context.uc_stack.ss_sp = own->stack;
+  own->context.uc_stack.ss_size = OWN_STACK_SIZE;
+  own->context.uc_link = &own->caller;
+  makecontext (&own->context, (void (*) (void)) run_on_own_stack, 2,
+               (unsigned int) ((address >> 16) >> 16),
+               (unsigned int) address);
+  swapcontext (&own->caller, &own->context);
+  return NULL;
+}
+
+static void *
+run_own_stack_thread (void *data)
+{
+  pthread_t thread;
+
+  if (pthread_create (&thread, NULL, own_stack_start, data))
+    abort ();
+  pthread_join (thread, NULL);
+  return NULL;
+}
+
+static SCM
+own_stack (SCM thunk)
+{
+  struct own_stack *own = scm_gc_calloc (sizeof *own, "own stack");
+
+  own->thunk = thunk;
+  scm_without_guile (run_own_stack_thread, own);
+  free (own->stack);
+  scm_remember_upto_here_1 (thunk);
+  return scm_from_bool (own->survivors == OWN_STACK_OBJECTS);
+}
+
+
+
 /* What finds no memory for the dynamic stack, which doubles its size when
    it is full.  */
 
@@ -640,6 +744,7 @@ init_gc_extension (void)
   DEFINE ("threads", 2, 0, 0, threads);
   DEFINE ("fill-heap", 0, 0, 0, fill_heap);
   DEFINE ("newcomer", 0, 0, 0, newcomer);
+  DEFINE ("own-stack", 1, 0, 0, own_stack);
   DEFINE ("fill-dynamic-stack", 4, 0, 0, fill_dynamic_stack);
   DEFINE ("dynamic-stack-depth", 0, 0, 0, get_dynamic_stack_depth);
   DEFINE ("make-counting-port", 0, 0, 0, make_counting_port);

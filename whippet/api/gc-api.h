@@ -140,4 +140,14 @@ GC_API_ void *gc_reactivate_for_call(struct gc_mutator *mut,
                                                 void *data),
                                      void *data) GC_NEVER_INLINE;
 
+/* Have the stack of the active MUT end at BASE, if that is colder than where it
+   ends now; it never becomes shorter.  For a thread that was attached without
+   the platform knowing its stack, as on a stack of the program's own, and is now
+   in frames that are colder than the BASE it was attached with.  All between the
+   stack pointer and BASE must be readable.  If MUT was made active by
+   gc_reactivate_for_call, the former end holds again when that returns.  BASE
+   may not be empty.  Own thread only.  */
+GC_API_ void gc_mutator_extend_stack(struct gc_mutator *mut,
+                                     struct gc_stack_addr base);
+
 #endif /* GC_API_H */

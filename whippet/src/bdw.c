@@ -743,6 +743,23 @@ void *gc_reactivate_for_call(struct gc_mutator *mut,
   return result;
 }
 
+static void *GC_CALLBACK extend_stack(void *data) {
+  struct gc_stack_addr *base = data;
+  struct GC_stack_base known;
+  void *thread = GC_get_my_stackbottom(&known);
+  if (!gc_stack_addr_is_colder(*base, gc_stack_addr((uintptr_t)known.mem_base)))
+    return NULL;
+  known.mem_base = gc_stack_addr_as_pointer(*base);
+  GC_set_stackbottom(thread, &known);
+  return NULL;
+}
+
+void gc_mutator_extend_stack(struct gc_mutator *mut,
+                             struct gc_stack_addr base) {
+  GC_ASSERT(mut->active);
+  GC_call_with_alloc_lock(extend_stack, &base);
+}
+
 /* ---- Objects ---- */
 
 int gc_heap_contains(struct gc_heap *heap, struct gc_ref ref) {

@@ -63,6 +63,12 @@ int gc_stack_init(struct gc_stack *stack, struct gc_stack_addr base) {
   return 1;
 }
 
+void gc_stack_extend(struct gc_stack *stack, struct gc_stack_addr base) {
+  uintptr_t cold = align_down(base.addr, sizeof(uintptr_t));
+  if (cold > stack->cold)
+    stack->cold = cold;
+}
+
 /* Where the frame of the caller of this function ends.  */
 #define CALLER_STACK_POINTER() ((uintptr_t)__builtin_dwarf_cfa())
 

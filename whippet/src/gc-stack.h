@@ -36,6 +36,11 @@ struct gc_stack {
 GC_INTERNAL int gc_stack_init(struct gc_stack *stack,
                               struct gc_stack_addr base);
 
+/* Move the cold end to BASE, if that is colder.  On the thread that owns the
+   stack, while no collector can visit it.  */
+GC_INTERNAL void gc_stack_extend(struct gc_stack *stack,
+                                 struct gc_stack_addr base);
+
 /* Capture the callee-saved registers of the calling thread, as they are in the
    caller, and its stack up to and including the caller's frame.  Valid for as
    long as the caller does not return.  */

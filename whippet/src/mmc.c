@@ -385,6 +385,18 @@ void *GC_NEVER_INLINE gc_reactivate_for_call(struct gc_mutator *mut,
   return ret;
 }
 
+/* In the library, a signal does not park the thread: no collector sees the stack
+   meanwhile.  */
+void gc_mutator_extend_stack(struct gc_mutator *mut,
+                             struct gc_stack_addr base) {
+  GC_ASSERT(mut->status == MUTATOR_RUNNING);
+  if (!GC_CONSERVATIVE_ROOTS)
+    return;
+  mutator_enter_library(mut);
+  gc_stack_extend(&mut->stack, base);
+  mutator_leave_library(mut);
+}
+
 /* Collecting.  */
 
 /* Returns with heap->lock held, or released if a collection that others

@@ -232,6 +232,38 @@ static void test_call_with_stack_addr(void **state) {
   assert_ptr_equal(gc_call_with_stack_addr(capture_from_base, &local), &local);
 }
 
+/* From a base in a deeper frame, the stack extends to a colder one, and does not
+   become shorter.  */
+static void *init_at_base(struct gc_stack_addr base, void *data) {
+  struct gc_stack_addr *base_out = data;
+  *base_out = base;
+  gc_stack_init(&stack, base);
+  return NULL;
+}
+
+static void *capture_extended(struct gc_stack_addr base, void *data) {
+  struct gc_stack_addr hot_base;
+  volatile uintptr_t local = ~inverted[3];
+  (void)data;
+  gc_call_with_stack_addr(init_at_base, &hot_base);
+  assert_true(gc_stack_addr_is_colder(base, hot_base));
+  gc_stack_capture(&stack);
+  assert_int_equal(visited_size(&stack), stack.nregisters * sizeof(uintptr_t));
+  gc_stack_extend(&stack, base);
+  assert_int_equal(stack.cold, base.addr);
+  gc_stack_capture(&stack);
+  assert_true(count_secret(&stack, 3) > 0);
+  gc_stack_extend(&stack, hot_base);
+  assert_int_equal(stack.cold, base.addr);
+  local = 0;
+  return NULL;
+}
+
+static void test_extend(void **state) {
+  (void)state;
+  gc_call_with_stack_addr(capture_extended, NULL);
+}
+
 static void test_colder(void **state) {
   (void)state;
   struct gc_stack_addr a = gc_stack_addr(0x2000), b = gc_stack_addr(0x1000);
@@ -493,6 +525,7 @@ int main(void) {
       cmocka_unit_test(test_capturing_function_returns),
       cmocka_unit_test(test_frames),
       cmocka_unit_test(test_call_with_stack_addr),
+      cmocka_unit_test(test_extend),
       cmocka_unit_test(test_colder),
       cmocka_unit_test(test_thread),
       cmocka_unit_test(test_interrupted),

@@ -47,8 +47,10 @@ GC_API_ int gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
                                       gc_may_park_predicate may_park,
                                       void *data);
 
-/* The signal used for the two-step stop of HEAP, or 0 if it is not enabled.
-   Threads that are mutators must not block it.  Any thread.  */
+/* The signal used for the two-step stop of HEAP, or 0 if it is not enabled.  It is
+   unblocked in a thread that is attached, that is reactivated, or that enables the
+   two-step stop.  If a mutator blocks it afterwards, collections wait for its next
+   safepoint.  Any thread.  */
 GC_API_ int gc_preemption_signal(struct gc_heap *heap);
 
 #endif /* GC_PREEMPT_H */

@@ -76,11 +76,15 @@ static void mutator_set_running(struct gc_mutator *mut,
 #endif
 
 /* For mutator_may_be_in_signal_handler.  By the mutator's thread, which calls the
-   library and hence is in no handler.  */
+   library and hence is in no handler.  The signal of the second step is unblocked:
+   a thread inherits its mask from one that may know nothing of the library.  */
 static void mutator_note_blocked_signals(struct gc_mutator *mut) {
-  sigset_t set;
+  sigset_t ours, set;
   uint64_t blocked;
-  if (!GC_CONSERVATIVE_ROOTS || pthread_sigmask(SIG_BLOCK, NULL, &set) != 0)
+  sigemptyset(&ours);
+  if (mut->heap->preemption.signal_number)
+    sigaddset(&ours, mut->heap->preemption.signal_number);
+  if (!GC_CONSERVATIVE_ROOTS || pthread_sigmask(SIG_UNBLOCK, &ours, &set) != 0)
     return;
   memcpy(&blocked, &set, sizeof(blocked));
   mut->blocked_signals = blocked;
@@ -268,6 +272,8 @@ int gc_heap_enable_preemption(struct gc_heap *heap, int signal_number,
   heap->preemption.may_park = may_park;
   heap->preemption.data = data;
   heap->preemption.signal_number = signal_number;
+  if (current_mutator && current_mutator->heap == heap)
+    mutator_note_blocked_signals(current_mutator);
   return 1;
 }
 

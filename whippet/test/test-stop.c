@@ -303,7 +303,14 @@ static void *blocking_attached(struct gc_stack_addr base, void *data) {
   return in_time ? data : NULL;
 }
 
+static int blocked_at_start;
+
 static void *blocking_main(void *data) {
+  if (blocked_at_start) {
+    sigset_t set;
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+  }
   return gc_call_with_stack_addr(blocking_attached, data);
 }
 
@@ -314,8 +321,8 @@ static void *join_blocking(struct gc_mutator *mut, void *data) {
   return result;
 }
 
-static void blocked_signals_are_no_handlers(void **state) {
-  (void)state;
+static void stop_blocking_thread(void) {
+  thread_blocks_signal = collected = 0;
   struct test_heap *t = make_preemptible_heap();
   if (!GC_CONSERVATIVE_ROOTS) {
     test_heap_finish(t);
@@ -328,6 +335,20 @@ static void blocked_signals_are_no_handlers(void **state) {
   __atomic_store_n(&collected, 1, __ATOMIC_RELEASE);
   assert_non_null(gc_deactivate_for_call(t->mut, join_blocking, &thread));
   test_heap_finish(t);
+}
+
+static void blocked_signals_are_no_handlers(void **state) {
+  (void)state;
+  blocked_at_start = 0;
+  stop_blocking_thread();
+}
+
+/* A thread that is attached with all signals blocked, as it inherited them, is
+   stopped by the signal all the same.  */
+static void signal_is_unblocked(void **state) {
+  (void)state;
+  blocked_at_start = 1;
+  stop_blocking_thread();
 }
 
 /* Each pair of what may happen to two mutators at the same time.  */
@@ -431,6 +452,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(slow_mutators_are_stopped),
       cmocka_unit_test(handlers_are_not_interrupted),
       cmocka_unit_test(blocked_signals_are_no_handlers),
+      cmocka_unit_test(signal_is_unblocked),
       cmocka_unit_test(all_pairs_of_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

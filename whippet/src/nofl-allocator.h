@@ -28,6 +28,10 @@
 /* Generational: a swept block with fewer free granules is promoted.  */
 #define NOFL_PROMOTION_GRANULES (NOFL_GRANULES_PER_BLOCK / 20)
 
+/* At most so many blocks does a class keep when those of the other one find no
+   room.  */
+#define NOFL_KEPT_BLOCKS_MAX ((size_t)16)
+
 /* Mean size of holes, in granules, below which allocation is slow.  */
 #define NOFL_SMALL_HOLE_GRANULES 24
 
@@ -468,23 +472,39 @@ static void nofl_block_make_ambiguous(struct nofl_block *block) {
       gc_atomic_fetch_and_relaxed(&meta[g], (uint8_t)~NOFL_PINNED);
 }
 
+/* Are more than COUNT blocks of CLASS left to sweep?  The lists may change meanwhile:
+   an estimate.  Block descriptors are never freed.  */
+static int nofl_space_has_to_sweep(struct nofl_space *space,
+                                   enum nofl_class class, size_t count) {
+  struct nofl_block *block = gc_atomic_load(&space->to_sweep[class]);
+  for (; block && count; count--)
+    block = gc_atomic_load_relaxed(&block->next);
+  if (GC_GENERATIONAL && !block) {
+    block = gc_atomic_load(&space->to_sweep_last[class]);
+    for (; block && count; count--)
+      block = gc_atomic_load_relaxed(&block->next);
+  }
+  return block != NULL;
+}
+
 /* Find a hole in a block of the other class.  Objects that may move can live among
-   those that never do; the other way around the block changes its class.  */
+   those that never do; the other way around the block changes its class.  The other
+   class keeps some blocks: who handles lack of memory of one kind needs some of the
+   other.  */
 static int nofl_allocator_use_other_class(struct nofl_space *space,
                                           struct nofl_allocator *a,
                                           size_t granules) {
   enum nofl_class other = a->class == NOFL_CLASS_ORDINARY ? NOFL_CLASS_AMBIGUOUS
                                                           : NOFL_CLASS_ORDINARY;
-  struct nofl_block *block =
-      nofl_space_take_partly_full(space, other, granules);
-  if (block) {
-    if (other == NOFL_CLASS_ORDINARY)
-      nofl_block_make_ambiguous(block);
-    nofl_allocator_use_tail(a, block, block->tail_granules);
-    return 1;
-  }
-  while ((block = nofl_space_pop_to_sweep(space, other)) ||
-         (block = nofl_space_pop_to_sweep_last(space, other))) {
+  size_t kept = space->reserve_blocks < NOFL_KEPT_BLOCKS_MAX
+                    ? space->reserve_blocks
+                    : NOFL_KEPT_BLOCKS_MAX;
+  while (nofl_space_has_to_sweep(space, other, kept)) {
+    struct nofl_block *block = nofl_space_pop_to_sweep(space, other);
+    if (!block)
+      block = nofl_space_pop_to_sweep_last(space, other);
+    if (!block)
+      break;
     if (other == NOFL_CLASS_ORDINARY)
       nofl_block_make_ambiguous(block);
     a->block = block;

@@ -640,6 +640,7 @@ static void GC_NEVER_INLINE heap_collect(struct gc_heap *heap,
   if (mut && heap->preemption.signal_number)
     mutator_note_blocked_signals(mut);
   heap_prepare_to_stop(heap, requested, request);
+  heap_let_others_run(heap, mut);
   heap->pause_start = gc_platform_monotonic_nanoseconds();
   HEAP_EVENT(heap, requesting_stop);
   heap_stop_world(heap, mut);

@@ -64,6 +64,7 @@ struct gc_mutator {
   /* The last stop had to park this mutator by a signal.  Written by the
      collector in the pause.  */
   uint8_t signalled_before;
+  uint8_t was_stopped; /* by the last collection, that is, not inactive */
   /* The first 64 signals that the thread blocks when no handler of a signal is
      running, as far as known.  The owner's, read by its own signal handler.  */
   volatile uint64_t blocked_signals;
@@ -185,6 +186,7 @@ struct gc_heap {
   uint8_t shrink_blocked;
   /* When the current or last pause began, in monotonic nanoseconds.  */
   uint64_t pause_start;
+  uint64_t stopped_nsec; /* when the world was last stopped, or may have been */
   enum gc_collection_kind last_kind;
   uint8_t collected_before;
   /* A remembered edge could not be recorded.  */

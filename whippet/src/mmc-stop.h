@@ -162,6 +162,29 @@ static void heap_signal_sleepers(struct gc_heap *heap, struct gc_mutator *mut) {
       pthread_kill(m->thread, heap->preemption.signal_number);
 }
 
+/* If collections follow each other at once, other mutators must come forward between
+   them: they get as much time as the world was stopped for the last one, but no more
+   than this, in nanoseconds.  */
+#define MMC_TIME_BETWEEN_STOPS ((uint64_t)2 * 1000 * 1000)
+
+/* Before a collection that MUT, the calling thread's, or NULL, has asked for.  With
+   heap->lock held: nobody else stops the world meanwhile.  */
+static void heap_let_others_run(struct gc_heap *heap, struct gc_mutator *mut) {
+  uint64_t end = heap->sizing.last_nsec;
+  uint64_t time = end > heap->stopped_nsec ? end - heap->stopped_nsec : 0;
+  if (time > MMC_TIME_BETWEEN_STOPS)
+    time = MMC_TIME_BETWEEN_STOPS;
+  struct gc_mutator *m = heap->mutators;
+  while (m && (m == mut || !m->was_stopped))
+    m = m->next;
+  if (!m)
+    return;
+  uint64_t now;
+  while ((now = gc_platform_monotonic_nanoseconds()) < end + time)
+    gc_platform_futex_wait_timed((uint32_t *)&heap->stop_flag,
+                                 (uint32_t)STOP_NONE, end + time - now);
+}
+
 /* Stop all mutators but MUT, the calling thread's, which may be NULL.  With
    heap->lock held.  The listener learns that it may have to tell mutators; the
    other events of a collection are the caller's business.  */
@@ -177,9 +200,12 @@ static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
   for (struct gc_mutator *m = heap->mutators; m; m = m->next)
     if (m != mut) {
       heap_await_mutator(heap, m, deadline);
-      m->signalled_before =
-          gc_atomic_load_relaxed(&m->status) == MUTATOR_SIGNALLED;
+      uint32_t status = gc_atomic_load_relaxed(&m->status);
+      m->signalled_before = status == MUTATOR_SIGNALLED;
+      m->was_stopped = status != MUTATOR_INACTIVE;
     }
+  if (heap->mutator_count > 1)
+    heap->stopped_nsec = gc_platform_monotonic_nanoseconds();
 }
 
 static void heap_set_stop_flag(struct gc_heap *heap, enum mmc_stop stop) {

@@ -113,15 +113,20 @@ static void record_request(void *data) {
   stop_requested = nanoseconds();
 }
 
+/* In microseconds.  */
+static unsigned time_to_stay_stopped;
+
 static void record_stopped(void *data) {
   (void)data;
+  if (time_to_stay_stopped)
+    usleep(time_to_stay_stopped);
   uint64_t elapsed = nanoseconds() - stop_requested;
   total_stop += elapsed;
   if (elapsed > longest_stop)
     longest_stop = elapsed;
 }
 
-static struct test_heap *make_preemptible_heap(void) {
+static struct test_heap *make_preemptible_heap(uint64_t grace_usec) {
   struct test_heap *t = calloc(1, sizeof(*t));
   struct gc_options *options = gc_allocate_options();
   struct gc_event_listener listener = GC_NULL_EVENT_LISTENER;
@@ -132,8 +137,9 @@ static struct test_heap *make_preemptible_heap(void) {
                       listener, NULL));
   t->roots.handles = &t->root;
   gc_mutator_set_roots(t->mut, &t->roots);
-  assert_int_equal(gc_heap_enable_preemption(t->heap, 0, 200, may_park, NULL),
-                   GC_CONSERVATIVE_ROOTS);
+  assert_int_equal(
+      gc_heap_enable_preemption(t->heap, 0, grace_usec, may_park, NULL),
+      GC_CONSERVATIVE_ROOTS);
   assert_int_equal(gc_preemption_signal(t->heap) != 0, GC_CONSERVATIVE_ROOTS);
   return t;
 }
@@ -163,7 +169,7 @@ static int all_made_a_lap(struct slow_thread *slow) {
 
 static void slow_mutators_are_stopped(void **state) {
   (void)state;
-  struct test_heap *t = make_preemptible_heap();
+  struct test_heap *t = make_preemptible_heap(200);
   if (!GC_CONSERVATIVE_ROOTS) {
     test_heap_finish(t);
     return;
@@ -254,7 +260,7 @@ static void *join_one(struct gc_mutator *mut, void *data) {
 
 static void handlers_are_not_interrupted(void **state) {
   (void)state;
-  struct test_heap *t = make_preemptible_heap();
+  struct test_heap *t = make_preemptible_heap(200);
   if (!GC_CONSERVATIVE_ROOTS) {
     test_heap_finish(t);
     return;
@@ -323,7 +329,7 @@ static void *join_blocking(struct gc_mutator *mut, void *data) {
 
 static void stop_blocking_thread(void) {
   thread_blocks_signal = collected = 0;
-  struct test_heap *t = make_preemptible_heap();
+  struct test_heap *t = make_preemptible_heap(200);
   if (!GC_CONSERVATIVE_ROOTS) {
     test_heap_finish(t);
     return;
@@ -445,6 +451,51 @@ static void all_pairs_of_states(void **state) {
   test_heap_finish(t);
 }
 
+/* A thread that comes to many safepoints gets on while another does nothing but
+   collect.  */
+
+enum { STEPS = 20000 };
+
+static void *stepping_attached(struct gc_stack_addr base, void *data) {
+  struct slow_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  __atomic_store_n(&self->ready, 1, __ATOMIC_RELEASE);
+  for (int i = 0; i < STEPS; i++) {
+    for (volatile int j = 0; j < 1000; j++)
+      continue;
+    gc_safepoint(mut);
+  }
+  __atomic_store_n(&self->stop, 1, __ATOMIC_RELEASE);
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *stepping_main(void *data) {
+  return gc_call_with_stack_addr(stepping_attached, data);
+}
+
+static void no_thread_starves_between_collections(void **state) {
+  (void)state;
+  struct test_heap *t = make_preemptible_heap(2000);
+  struct slow_thread self = {.heap = t->heap};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, stepping_main, &self), 0);
+  while (!__atomic_load_n(&self.ready, __ATOMIC_ACQUIRE))
+    usleep(1000);
+  time_to_stay_stopped = 5000;
+  int collections = 0;
+  for (; !__atomic_load_n(&self.stop, __ATOMIC_ACQUIRE); collections++) {
+    assert_in_range(collections, 0, 200);
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  }
+  time_to_stay_stopped = 0;
+  gc_deactivate(t->mut);
+  pthread_join(thread, NULL);
+  gc_reactivate(t->mut);
+
+  test_heap_finish(t);
+}
+
 int main(int argc, char **argv) {
   if (argc > 1)
     stops = strtoul(argv[1], NULL, 0);
@@ -453,6 +504,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(handlers_are_not_interrupted),
       cmocka_unit_test(blocked_signals_are_no_handlers),
       cmocka_unit_test(signal_is_unblocked),
+      cmocka_unit_test(no_thread_starves_between_collections),
       cmocka_unit_test(all_pairs_of_states),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -529,12 +529,13 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
 }
 
 /* The stopped part.  A compaction that was asked for, or that finds too few free
-   blocks to copy to, or all of them if the embedder wants it, is preceded by a cycle
-   that only marks: then all garbage has been found, and the number of survivors in
-   each block is exact.  Else it goes by the figures of the last sweep, and leaves blocks alone that have been
-   filled since, and copies no more than one step.  A major collection that the program
-   asked for also compacts, if that gives back memory.  Either way that is one
-   collection, to whoever counts them or follows the events of one.  */
+   blocks to copy to, or any if the embedder wants it, is preceded by a cycle that
+   only marks: then all garbage has been found, and the number of survivors in each
+   block is exact.  Else it goes by the figures of the last sweep, and leaves blocks
+   alone that have been filled since, and copies no more than one step.  A major
+   collection that the program asked for also compacts, if that gives back memory.
+   Either way that is one collection, to whoever counts them or follows the events
+   of one.  */
 static void heap_collect_stopped(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
                                  struct mmc_request *request) {

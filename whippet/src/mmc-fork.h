@@ -7,11 +7,10 @@
 
    Mutators that were parked by a signal may hold locks that fork itself or other
    handlers need, malloc's among them.  So they go on when all locks of the library
-   are held, as far as the library: there, write barriers included, and at safepoints,
-   they wait.  What the
-   child sees of such a mutator is what its thread did up to some instruction
-   outside of the library; that may be in the middle of an inline allocation of an
-   object that nothing in the child refers to.  */
+   are held, as far as the library: there, write barriers included, and at
+   safepoints, they wait.  What the child sees of such a mutator is what its thread
+   did up to some instruction outside of the library; that may be in the middle of
+   an inline allocation of an object that nothing in the child refers to.  */
 
 #ifndef MMC_FORK_H
 #define MMC_FORK_H

@@ -473,7 +473,9 @@ static void nofl_block_make_ambiguous(struct nofl_block *block) {
 }
 
 /* Are more than COUNT blocks of CLASS left to sweep?  The lists may change meanwhile:
-   an estimate.  Block descriptors are never freed.  */
+   an estimate, which reads links of blocks that others have taken.  Descriptors are
+   never freed.  Acquire: the first one's is readable; what follows was pushed before
+   it, in a pause.  */
 static int nofl_space_has_to_sweep(struct nofl_space *space,
                                    enum nofl_class class, size_t count) {
   struct nofl_block *block = gc_atomic_load(&space->to_sweep[class]);

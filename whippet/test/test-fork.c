@@ -2,6 +2,10 @@
 /* Fork in the middle of what other threads do: the child has a heap that is
    whole, with one mutator; the parent notices nothing.  */
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -125,13 +129,13 @@ static void other_threads_may_fork(void **state) {
 
 /* Fork while a mutator that was parked by a signal holds a lock of malloc.  */
 
-static __thread volatile sig_atomic_t in_malloc;
+static __thread volatile sig_atomic_t in_foreign_code;
 
 static int may_park(uintptr_t pc, void *ucontext, void *data) {
   (void)pc;
   (void)ucontext;
   (void)data;
-  return in_malloc;
+  return in_foreign_code;
 }
 
 static void *malloc_attached(struct gc_stack_addr base, void *data) {
@@ -142,7 +146,7 @@ static void *malloc_attached(struct gc_stack_addr base, void *data) {
   gc_mutator_set_roots(mut, &roots);
   test_make_table(mut, &table, 100);
   while (!__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
-    in_malloc = 1;
+    in_foreign_code = 1;
     /* Too large for a cache without lock.  */
     void *blocks[64];
     for (int round = 0; round < 100; round++) {
@@ -151,7 +155,7 @@ static void *malloc_attached(struct gc_stack_addr base, void *data) {
       for (int i = 0; i < 64; i++)
         free(blocks[i * 29 % 64]);
     }
-    in_malloc = 0;
+    in_foreign_code = 0;
     test_check_table(&table);
     test_make_table(mut, &table, 100);
     gc_safepoint(mut);
@@ -211,11 +215,21 @@ enum { STORED_FIELD = 7 };
 struct storing_thread {
   struct test_heap *t;
   int pipe[2];
+  pid_t id;
   int is_ready, is_storing;
 };
 
 static struct storing_thread *awaited_in_fork;
-static __thread volatile sig_atomic_t in_read;
+
+static int is_asleep(pid_t thread) {
+  char name[64], state;
+  snprintf(name, sizeof(name), "/proc/self/task/%d/stat", (int)thread);
+  FILE *file = fopen(name, "r");
+  assert_non_null(file);
+  assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+  fclose(file);
+  return state == 'S';
+}
 
 /* Handlers that were registered earlier than those of the library run when it has
    stopped the world.  */
@@ -226,15 +240,9 @@ static void prepare_before_library(void) {
   assert_int_equal(write(self->pipe[1], "", 1), 1);
   while (!__atomic_load_n(&self->is_storing, __ATOMIC_ACQUIRE))
     usleep(100);
-  /* It comes as far as it can.  */
-  usleep(50000);
-}
-
-static int may_park_in_read(uintptr_t pc, void *ucontext, void *data) {
-  (void)pc;
-  (void)ucontext;
-  (void)data;
-  return in_read;
+  /* Until it waits for this thread.  */
+  while (!is_asleep(self->id))
+    usleep(100);
 }
 
 static void *storing_attached(struct gc_stack_addr base, void *data) {
@@ -242,11 +250,12 @@ static void *storing_attached(struct gc_stack_addr base, void *data) {
   struct gc_mutator *mut = gc_init_for_thread(base, self->t->heap);
   struct test_box *box = test_make_box(mut, STORED_FIELD);
   char c;
+  self->id = gettid();
+  in_foreign_code = 1;
   __atomic_store_n(&self->is_ready, 1, __ATOMIC_RELEASE);
-  in_read = 1;
   while (read(self->pipe[0], &c, 1) != 1)
     continue;
-  in_read = 0;
+  in_foreign_code = 0;
   __atomic_store_n(&self->is_storing, 1, __ATOMIC_RELEASE);
   test_store(mut, self->t->root.ref, STORED_FIELD, box);
   gc_finish_for_thread(mut);
@@ -279,8 +288,7 @@ static void fields_are_remembered_in_the_child(void **state) {
   if (!GC_CONSERVATIVE_ROOTS)
     skip();
   struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", NULL);
-  assert_true(
-      gc_heap_enable_preemption(t->heap, 0, 50, may_park_in_read, NULL));
+  assert_true(gc_heap_enable_preemption(t->heap, 0, 50, may_park, NULL));
   test_make_table(t->mut, &t->root, 100);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   struct storing_thread self = {.t = t};
@@ -289,7 +297,6 @@ static void fields_are_remembered_in_the_child(void **state) {
   assert_int_equal(pthread_create(&thread, NULL, storing_main, &self), 0);
   while (!__atomic_load_n(&self.is_ready, __ATOMIC_ACQUIRE))
     usleep(1000);
-  usleep(10000);
   awaited_in_fork = &self;
   pid_t pid = fork();
   awaited_in_fork = NULL;

@@ -308,6 +308,9 @@ SCM_INTERNAL void *scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob);
 /* Only while the tracer is in scm_i_smob_mark; false otherwise.  */
 SCM_INTERNAL int scm_i_gc_mark_from_smob (SCM obj);
 
+/* Forget what smobs have marked in this pause.  At its end, world stopped.  */
+SCM_INTERNAL void scm_i_gc_forget_marked (void);
+
 /* Call the mark function of SMOB, if there is one.  Called by tracing
    threads, one at a time.  */
 SCM_INTERNAL void scm_i_smob_mark (SCM smob);

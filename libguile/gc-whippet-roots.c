@@ -28,6 +28,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include <verify.h>
 
 #include "fluids.h"
 #include "dynstack.h"
@@ -122,9 +125,10 @@ scm_i_gc_trace_thread_roots (struct gc_mutator_roots *roots,
   if (thread->dynamic_state)
     visit ((uintptr_t) thread->dynamic_state,
            (uintptr_t) (thread->dynamic_state + 1), 0, heap, data);
+  /* C functions may unwind with the address of a part of an object.  */
   if (thread->dynstack.base)
     visit ((uintptr_t) thread->dynstack.base,
-           (uintptr_t) thread->dynstack.limit, 0, heap, data);
+           (uintptr_t) thread->dynstack.limit, 1, heap, data);
   scm_i_vm_visit_stack (&thread->vm, visit_stack_range, &v);
 }
 
@@ -236,7 +240,12 @@ scm_i_gc_fix_special_referents (scm_t_bits *words, scm_t_gc_fixer fix,
 
 
 /* Marking from user code.  User mark functions are not written for
-   several threads at a time.  */
+   several threads at a time.
+
+   A mark function may look at other objects than its smob.  So it is never
+   called while objects move: what it marks in the preparation of a
+   compaction, when all is still in its place, is recorded, and the
+   compaction goes by that.  The referents do not move then.  */
 
 static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -246,36 +255,99 @@ static __thread struct
   scm_t_gc_fixer fix;
   struct gc_heap *heap;
   void *data;
+  int recorded;                 /* all that was marked, by the latter */
 } mark_context;
+
+/* What smobs have marked in this pause: a number, then so many references,
+   for each.  PAUSE is never 0.  No malloc, as the world is stopped.  */
+static struct
+{
+  scm_t_bits *words;
+  size_t count, size;
+  scm_t_bits pause;
+} marked = { NULL, 0, 0, 1 };
+
+struct smob_marker
+{
+  scm_t_bits tag;
+  scm_t_bits smob;
+  scm_t_bits pause;             /* in which the following holds */
+  scm_t_bits first;             /* index in marked.words */
+};
+verify (sizeof (struct smob_marker) == SCM_I_GC_SMOB_MARKER_SIZE);
+
+static int
+record_marked (scm_t_bits word)
+{
+  if (marked.count == marked.size)
+    {
+      size_t size = marked.size ? 2 * marked.size : 8192;
+      size_t bytes = size * sizeof (scm_t_bits);
+      void *words
+        = marked.size
+        ? mremap (marked.words, marked.size * sizeof (scm_t_bits), bytes,
+                  MREMAP_MAYMOVE)
+        : mmap (NULL, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+      if (words == MAP_FAILED)
+        return 0;
+      marked.words = words;
+      marked.size = size;
+    }
+  marked.words[marked.count++] = word;
+  return 1;
+}
+
+/* At the end of each pause.  */
+void
+scm_i_gc_forget_marked (void)
+{
+  if (!marked.size)
+    return;
+  munmap (marked.words, marked.size * sizeof (scm_t_bits));
+  marked.words = NULL;
+  marked.count = marked.size = 0;
+  marked.pause++;
+}
 
 void *
 scm_i_gc_make_smob_marker (scm_thread *thread, SCM smob)
 {
   /* Pinned objects are traced by their tags in all configurations.  */
-  scm_t_bits *ret = scm_i_gc_alloc_pinned (thread, 2 * sizeof (scm_t_bits));
+  struct smob_marker *ret = scm_i_gc_alloc_pinned (thread, sizeof (*ret));
 
   /* A mark function may look at what the program has released since it
      dropped the smob.  So it must not be called for one that is dead.  */
   gc_heap_mark_before_moving (scm_i_gc_heap);
 
-  ret[1] = SCM_UNPACK (smob);
-  ret[0] = scm_tc7_gc_smob_marker;
+  ret->smob = SCM_UNPACK (smob);
+  ret->tag = scm_tc7_gc_smob_marker;
   return ret;
 }
 
 void
-scm_i_gc_trace_smob_marker (void *marker, scm_t_gc_visitor visit,
+scm_i_gc_trace_smob_marker (void *object, scm_t_gc_visitor visit,
                             struct gc_heap *heap, void *visit_data)
 {
-  scm_t_bits *words = marker;
+  struct smob_marker *marker = object;
 
-  visit (gc_edge (&words[1]), heap, visit_data);
+  visit (gc_edge (&marker->smob), heap, visit_data);
+
+  if (marker->pause == marked.pause)
+    {
+      scm_t_bits *refs = marked.words + marker->first;
+
+      for (scm_t_bits i = 1; i <= refs[0]; i++)
+        visit (gc_edge (&refs[i]), heap, visit_data);
+      return;
+    }
 
   pthread_mutex_lock (&mark_lock);
   mark_context.visit = visit;
   mark_context.heap = heap;
   mark_context.data = visit_data;
-  scm_i_smob_mark (SCM_PACK (words[1]));
+  scm_i_smob_mark (SCM_PACK (marker->smob));
   mark_context.visit = NULL;
   pthread_mutex_unlock (&mark_lock);
 }
@@ -283,16 +355,25 @@ scm_i_gc_trace_smob_marker (void *marker, scm_t_gc_visitor visit,
 /* What a mark function marks may be known by its address to memory of
    malloc, where the collector cannot update it.  */
 void
-scm_i_gc_fix_smob_referents (void *marker, scm_t_gc_fixer fix,
+scm_i_gc_fix_smob_referents (void *object, scm_t_gc_fixer fix,
                              struct gc_heap *heap, void *fix_data)
 {
-  scm_t_bits *words = marker;
+  struct smob_marker *marker = object;
+  size_t first = marked.count;
 
   mark_context.fix = fix;
   mark_context.heap = heap;
   mark_context.data = fix_data;
-  scm_i_smob_mark (SCM_PACK (words[1]));
+  mark_context.recorded = record_marked (0);
+  scm_i_smob_mark (SCM_PACK (marker->smob));
   mark_context.fix = NULL;
+  marker->pause = 0;
+  if (mark_context.recorded)
+    {
+      marked.words[first] = marked.count - first - 1;
+      marker->first = first;
+      marker->pause = marked.pause;
+    }
 }
 
 /* Mark functions may mark what is no object any more: those of an extension
@@ -313,7 +394,11 @@ scm_i_gc_mark_from_smob (SCM obj)
   if (gc_ref_is_null (ref))
     return 1;
   if (mark_context.fix)
-    mark_context.fix (ref, mark_context.heap, mark_context.data);
+    {
+      mark_context.fix (ref, mark_context.heap, mark_context.data);
+      mark_context.recorded
+        = mark_context.recorded && record_marked (gc_ref_value (ref));
+    }
   else
     mark_context.visit (gc_edge (&ref), mark_context.heap, mark_context.data);
   return 1;

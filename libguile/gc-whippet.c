@@ -81,6 +81,7 @@ on_requesting_stop (void *data)
 static void
 on_restarting_mutators (void *data)
 {
+  scm_i_gc_forget_marked ();
   __atomic_fetch_add (&gc_count, 1, __ATOMIC_RELAXED);
   __atomic_store_n (&scm_i_gc_after_collection_pending, 1, __ATOMIC_RELEASE);
 }

@@ -100,6 +100,7 @@ SCM_INTERNAL void scm_i_gc_trace_smob_marker (void *marker,
                                               scm_t_gc_visitor visit,
                                               struct gc_heap *heap,
                                               void *visit_data);
+#define SCM_I_GC_SMOB_MARKER_SIZE (4 * sizeof (scm_t_bits))
 SCM_INTERNAL void scm_i_gc_fix_smob_referents (void *marker,
                                                scm_t_gc_fixer fix,
                                                struct gc_heap *heap,
@@ -350,7 +351,7 @@ gc_trace_object (struct gc_ref ref, scm_t_gc_visitor visit,
     case 0x67:                  /* scm_tc7_gc_smob_marker */
       if (visit)
         scm_i_gc_trace_smob_marker (words, visit, heap, visit_data);
-      return 2 * sizeof (scm_t_bits);
+      return SCM_I_GC_SMOB_MARKER_SIZE;
 
     case 0x6d:                  /* scm_tc7_gc_weak_buckets */
       return FIELDS ((tag >> 8) + 1, 1, (tag >> 8) + 1);

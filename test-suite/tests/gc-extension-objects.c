@@ -261,6 +261,53 @@ stale_times_marked (void)
 
 
 
+/* A smob whose mark function looks at more than it marks: at the elements of
+   a vector of vectors, whose first elements it marks.  */
+
+static scm_t_bits looker_tag;
+static long odd_looks;
+
+static SCM
+looker_mark (SCM smob)
+{
+  SCM vectors = *(SCM *) SCM_SMOB_DATA (smob);
+  size_t n = SCM_SIMPLE_VECTOR_LENGTH (vectors);
+
+  for (size_t i = 0; i < n; i++)
+    {
+      SCM vec = SCM_SIMPLE_VECTOR_REF (vectors, i);
+
+      if (scm_is_vector (vec) && SCM_SIMPLE_VECTOR_LENGTH (vec) == 3)
+        scm_gc_mark (SCM_SIMPLE_VECTOR_REF (vec, 0));
+      else
+        odd_looks++;
+    }
+  return vectors;
+}
+
+static SCM
+make_looker (SCM vectors)
+{
+  SCM *data = scm_malloc (sizeof (*data));
+
+  *data = vectors;
+  return scm_new_smob (looker_tag, (scm_t_bits) data);
+}
+
+static SCM
+looker_ref (SCM smob)
+{
+  return *(SCM *) SCM_SMOB_DATA (smob);
+}
+
+static SCM
+get_odd_looks (void)
+{
+  return scm_from_long (odd_looks);
+}
+
+
+
 /* Foreign objects.  One slot is malloc's memory, the other an object.  */
 
 SCM handle_type;
@@ -369,6 +416,8 @@ gc_extension_init_objects (void)
   scm_set_smob_free (double_box_tag, double_box_free);
   stale_tag = scm_make_smob_type ("stale", 0);
   scm_set_smob_mark (stale_tag, stale_mark);
+  looker_tag = scm_make_smob_type ("looker", 0);
+  scm_set_smob_mark (looker_tag, looker_mark);
   handle_type = scm_make_foreign_object_type
     (scm_from_utf8_symbol ("handle"),
      scm_list_3 (scm_from_utf8_symbol ("data"),
@@ -385,6 +434,9 @@ gc_extension_init_objects (void)
   DEFINE ("double-box-refs", 1, 0, 0, double_box_refs);
   DEFINE ("make-stale", 0, 0, 0, make_stale);
   DEFINE ("stale-times-marked", 0, 0, 0, stale_times_marked);
+  DEFINE ("make-looker", 1, 0, 0, make_looker);
+  DEFINE ("looker-ref", 1, 0, 0, looker_ref);
+  DEFINE ("odd-looks", 0, 0, 0, get_odd_looks);
   DEFINE ("make-handle", 1, 0, 0, make_handle);
   DEFINE ("handle-ref", 1, 0, 0, handle_ref);
   DEFINE ("make-pointer", 0, 0, 0, make_pointer);

@@ -26,6 +26,7 @@
 #include <libguile.h>
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
@@ -366,6 +367,92 @@ wound (SCM thunk)
 
   return scm_internal_catch (SCM_BOOL_T, wound_body, data, wound_handler,
                              NULL);
+}
+
+
+
+/* An unwind handler that knows a part of an object by its address.  */
+
+static void
+set_to_true (void *loc)
+{
+  *(SCM *) loc = SCM_BOOL_T;
+}
+
+static __attribute__ ((noinline)) void
+unwind_to_element (SCM pairs, size_t i)
+{
+  SCM pair = scm_c_vector_ref (pairs, i);
+
+  scm_dynwind_unwind_handler (set_to_true,
+                              (SCM *) SCM_UNPACK_POINTER (pair) + 1,
+                              SCM_F_WIND_EXPLICITLY);
+}
+
+/* Call THUNK; each cdr in PAIRS becomes true.  */
+static SCM
+set_cdrs (SCM pairs, SCM thunk)
+{
+  size_t n = scm_c_vector_length (pairs);
+
+  scm_dynwind_begin (0);
+  for (size_t i = 0; i < n; i++)
+    unwind_to_element (pairs, i);
+  scm_call_0 (thunk);
+  scm_dynwind_end ();
+  return pairs;
+}
+
+
+
+/* What C looks up by its name, and keeps in memory of malloc.  */
+
+#define N_LOOKED_UP 100
+
+static struct
+{
+  SCM variables[N_LOOKED_UP];
+  SCM values[N_LOOKED_UP];
+} *looked_up;
+
+static void
+looked_up_name (char *buf, size_t size, int i)
+{
+  snprintf (buf, size, "gc-extension-%d", i);
+}
+
+static SCM
+look_up (void)
+{
+  char name[32];
+
+  looked_up = scm_malloc (sizeof (*looked_up));
+  for (int i = 0; i < N_LOOKED_UP; i++)
+    {
+      looked_up_name (name, sizeof (name), i);
+      looked_up->variables[i] = scm_c_lookup (name);
+      looked_up->values[i]
+        = i % 2 ? scm_variable_ref (scm_c_lookup (name))
+        : scm_c_eval_string (name);
+    }
+  return SCM_UNSPECIFIED;
+}
+
+static SCM
+still_there (void)
+{
+  char name[32];
+  SCM found;
+  int n = 0;
+
+  for (int i = 0; i < N_LOOKED_UP; i++)
+    {
+      looked_up_name (name, sizeof (name), i);
+      found = scm_lookup (scm_from_utf8_symbol (name));
+      n += scm_is_eq (looked_up->variables[i], found)
+        && scm_is_eq (looked_up->values[i], scm_variable_ref (found));
+    }
+  return scm_from_bool (n == N_LOOKED_UP);
 }
 
 
@@ -741,6 +828,9 @@ init_gc_extension (void)
   DEFINE ("wound", 1, 0, 0, wound);
   DEFINE ("reallocs", 3, 0, 0, reallocs);
   DEFINE ("realloc-static", 0, 0, 0, realloc_static);
+  DEFINE ("set-cdrs", 2, 0, 0, set_cdrs);
+  DEFINE ("look-up", 0, 0, 0, look_up);
+  DEFINE ("still-there?", 0, 0, 0, still_there);
   DEFINE ("threads", 2, 0, 0, threads);
   DEFINE ("fill-heap", 0, 0, 0, fill_heap);
   DEFINE ("newcomer", 0, 0, 0, newcomer);

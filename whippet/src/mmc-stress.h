@@ -100,15 +100,28 @@ static void stress_parse(struct mmc_stress *stress, const char *str) {
   }
 }
 
+/* 1 or 0, as the variable NAME of the environment says; -1 if it is not set, or
+   empty.  */
+static int stress_environment_switch(const char *name) {
+  const char *value = getenv(name);
+  if (!value || !*value)
+    return -1;
+  if (strcmp(value, "0") == 0 || strcmp(value, "1") == 0)
+    return *value == '1';
+  fprintf(stderr, "warning: %s: ignoring '%s', which is neither 0 nor 1\n",
+          name, value);
+  return -1;
+}
+
 static void heap_init_stress(struct gc_heap *heap) {
   heap->stress.seed = 42;
   stress_parse(&heap->stress, getenv("GC_MMC_STRESS"));
-  const char *prefetch = getenv("GC_MMC_PREFETCH");
-  if (prefetch)
-    heap->tracer.prefetching = strcmp(prefetch, "0") ? TRACE_PREFETCHING_ALWAYS
-                                                     : TRACE_PREFETCHING_NEVER;
+  int prefetch = stress_environment_switch("GC_MMC_PREFETCH");
+  if (prefetch >= 0)
+    heap->tracer.prefetching =
+        prefetch ? TRACE_PREFETCHING_ALWAYS : TRACE_PREFETCHING_NEVER;
   const char *nursery = getenv("GC_MMC_NURSERY");
-  if (nursery) {
+  if (nursery && *nursery) {
     char *end;
     unsigned long long bytes = strtoull(nursery, &end, 10);
     if (end != nursery && !*end)
@@ -133,11 +146,11 @@ static void heap_apply_stress(struct gc_heap *heap) {
 }
 
 static void heap_choose_huge_pages(struct nofl_huge_pages *pages) {
-  const char *value = getenv("GC_MMC_HUGE_PAGES");
+  int choice = stress_environment_switch("GC_MMC_HUGE_PAGES");
   size_t from = MMC_HUGE_PAGE_HEAP_SIZE;
-  if (value)
-    from = strcmp(value, "0") == 0 ? SIZE_MAX : 0;
-  nofl_huge_pages_init(pages, from, value != NULL);
+  if (choice >= 0)
+    from = choice ? 0 : SIZE_MAX;
+  nofl_huge_pages_init(pages, from, choice >= 0);
 }
 
 #endif // MMC_STRESS_H

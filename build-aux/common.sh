@@ -33,6 +33,11 @@ default_cache () {
   fi
 }
 
+need_proc () {
+  [ -e /proc/self/fd ] \
+    || die "/proc is not mounted here, and the collectors and these scripts need it: mount -t proc proc /proc"
+}
+
 # True if the files below a path survive tools that do not quote file names.
 plain_path () {
   case $1 in

@@ -6,7 +6,8 @@
 ;;; occurs, with which types, and the range of its numbers or the number of its
 ;;; different strings.
 
-(use-modules (ice-9 format)
+(use-modules (ice-9 exceptions)
+             (ice-9 format)
              (ice-9 match)
              (ice-9 textual-ports)
              (srfi srfi-1)

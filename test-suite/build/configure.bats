@@ -39,9 +39,14 @@ other_version () {
   run "$root/configure" --with-gc=bdw --with-guile-source=../short.tar.xz
   fails_with "not an intact tar archive; the source of Guile $GUILE_VERSION is needed"
   run "$root/configure" --with-gc=bdw --with-guile-source=../nowhere
-  fails_with 'no such file or folder'
+  fails_with '^configure: error: --with-guile-source: [^`]*/nowhere: no such file or folder$'
   run "$root/configure" --with-gc=bdw --with-guile-source
   fails_with 'needs the name of a file or folder'
+}
+
+@test "a switch that is neither on nor off" {
+  run "$root/configure" --enable-quick=maybe
+  fails_with '^configure: error: --enable-quick=maybe: there is only yes, or --disable-quick$'
 }
 
 @test "a missing library: names the Debian package" {

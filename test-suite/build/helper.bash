@@ -18,7 +18,7 @@ real_cache=${GUILE_WHIPPET_TEST_CACHE:-$(default_cache)}
 # No test may touch the user's cache or the network: an empty cache, no package
 # mirror, and a GNU mirror that is not there.
 isolate () {
-  export GUILE_WHIPPET_CACHE=$BATS_TEST_TMPDIR/cache
+  export GUILE_WHIPPET_CACHE=$BATS_TEST_TMPDIR/cache TMPDIR=$BATS_TEST_TMPDIR
   mkdir -p "$GUILE_WHIPPET_CACHE"
   no_repositories
   export GUILE_WHIPPET_GNU_MIRROR=file://$BATS_TEST_TMPDIR/gnu

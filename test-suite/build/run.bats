@@ -125,7 +125,32 @@ EOF
   printf '{"a": [1, 2\n}' > "$BATS_TEST_TMPDIR/bad.json"
   run run_it --no-auto-compile "$root/examples/json-summary.scm" "$BATS_TEST_TMPDIR/bad.json"
   [ "$status" = 1 ]
-  says 'bad.json:2:2: expected , or \]'
+  [ "$output" = "json-summary: $BATS_TEST_TMPDIR/bad.json:2:2: expected , or ]" ]
+  run run_it --no-auto-compile "$root/examples/json-summary.scm" "$BATS_TEST_TMPDIR/none.json"
+  [ "$status" = 1 ]
+  [[ $output = "json-summary: "*"No such file"* && $output != *$'\n'* ]]
+}
+
+@test "a kind of tests that does not exist is refused before anything is built" {
+  for only in foo guile,foo ""; do
+    GUILE_WHIPPET_BUILD=$BATS_TEST_TMPDIR/build run "$root/check" --only="$only"
+    fails_with '^error: --only wants build, library or guile'
+  done
+  [ ! -e "$BATS_TEST_TMPDIR/build" ]
+}
+
+@test "installation refuses a DESTDIR that libtool does not take" {
+  for dest in relative "/tmp/a b"; do
+    run env DESTDIR="$dest" "$root/build-aux/build" "$built" install
+    fails_with '^error: DESTDIR must'
+    run env DESTDIR="$dest" "$root/build-aux/build" "$built" uninstall
+    fails_with '^error: DESTDIR must'
+  done
+}
+
+@test "a number of processes that is none" {
+  run env JOBS=many "$root/build-aux/build" "$built" all
+  fails_with '^error: JOBS wants a positive number, not "many"$'
 }
 
 @test "example: the web server keeps notes" {

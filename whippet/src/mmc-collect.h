@@ -586,7 +586,7 @@ static void heap_collect_stopped(struct gc_heap *heap,
   if (kind != GC_COLLECTION_MINOR) {
     if (request)
       request->given_up = heap_gives_up(heap);
-    heap->counter_at_last_full_gc = heap->counter_at_last_gc;
+    heap_note_full_collection(heap);
   }
   space->collecting = 0;
   if (GC_DEBUG || GC_UNLIKELY(heap->stress.verify))

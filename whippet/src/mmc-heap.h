@@ -208,6 +208,12 @@ struct gc_heap {
   /* The part of them that most likely is not live any more at the end of the next:
      ephemerons that have died, what has been resurrected to be finalized.  */
   size_t doomed_bytes;
+  /* live_bytes and doomed_bytes at the end of the last full collection.  */
+  size_t full_live_bytes;
+  size_t full_doomed_bytes;
+  /* After the allocation of so many times the heap's size without a full collection
+     there is one.  */
+  uint32_t full_interval;
   /* About what was doomed before and is still alive, since finalizers wait for their
      turn; as of the last full collection.  */
   size_t waiting_bytes;

@@ -59,6 +59,18 @@
 #define MMC_SPARSE_GRANULES (NOFL_GRANULES_PER_BLOCK * 3 / 4)
 /* A limited nursery is at most this part of what is free.  */
 #define MMC_NURSERY_PART 4
+/* The heap grows for what minor collections have promoted, up to this part of what the
+   last full collection has found live.  */
+#define MMC_PROMOTED_PART 2
+/* And for lack of holes, until what they have promoted is this part of what the full
+   one left free.  */
+#define MMC_PROMOTED_ROOM 2
+/* A heap that can grow has a full collection after the allocation of so many times its
+   size.  The number doubles from one of these to the next, and is the least again when
+   live data have grown by this part.  */
+#define MMC_GROWN_PART 8
+#define MMC_MIN_FULL_INTERVAL 4
+#define MMC_MAX_FULL_INTERVAL 1024
 /* A collection is early that comes before this part of what was free has been
    allocated, if that was at least this part of the heap.  The heap grows instead, by
    this part at a time.  */
@@ -273,12 +285,28 @@ static size_t heap_least_size(struct gc_heap *heap) {
   return bytes;
 }
 
-/* What the size of the heap goes by.  Else a program most of whose garbage dies one
-   collection late, as the entries of weak tables do, would have a heap in
-   proportion to its garbage.  */
+static size_t bytes_without(size_t bytes, size_t part) {
+  return part < bytes ? bytes - part : 0;
+}
+
+/* What the size of the heap goes by: live bytes but for those that are doomed, else a
+   program most of whose garbage dies one collection late, as the entries of weak
+   tables do, would have a heap in proportion to its garbage.
+
+   Nor does what minor collections have promoted since the last full one count as
+   live, beyond a part of what that one found.  Much of it may be dead, which only
+   another full collection can tell; and a heap that grows with it has room
+   again, so that this collection would never seem necessary.  Some must count,
+   else a program whose live data do grow would have as many full collections as
+   if there were no minor ones.  */
 static size_t heap_lasting_bytes(struct gc_heap *heap) {
-  size_t doomed = heap->doomed_bytes;
-  return doomed < heap->live_bytes ? heap->live_bytes - doomed : 0;
+  size_t lasting = bytes_without(heap->live_bytes, heap->doomed_bytes);
+  if (!GC_GENERATIONAL || heap->last_kind != GC_COLLECTION_MINOR)
+    return lasting;
+  size_t old = bytes_without(heap->full_live_bytes, heap->full_doomed_bytes);
+  size_t promoted = bytes_without(lasting, heap->full_live_bytes);
+  size_t most = old / MMC_PROMOTED_PART;
+  return old + (promoted < most ? promoted : most);
 }
 
 /* At the end of a collection, world stopped; or by the ticker.  EXPECTED: bytes
@@ -329,12 +357,45 @@ static int heap_cannot_grow(struct gc_heap *heap) {
          heap->heap_size >= heap_limit_size(heap, SIZE_MAX);
 }
 
+/* Would a full collection perhaps free what a heap that can grow seems to lack?  */
+static int heap_may_hold_old_garbage(struct gc_heap *heap) {
+  if (!GC_GENERATIONAL || heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
+      heap->last_kind != GC_COLLECTION_MINOR)
+    return 0;
+  size_t room = bytes_without(heap->heap_size, heap->full_live_bytes);
+  size_t promoted = bytes_without(heap->live_bytes, heap->full_live_bytes);
+  return promoted > room / MMC_PROMOTED_ROOM;
+}
+
+/* Where next to nothing is promoted, minor collections could go on for ever, and
+   nobody would see that what was live at a peak has died.  */
+static int heap_is_overdue(struct gc_heap *heap) {
+  uint64_t allocated =
+      heap_allocation_counter(heap) - heap->counter_at_last_full_gc;
+  return GC_GENERATIONAL && heap->sizing.policy != GC_HEAP_SIZE_FIXED &&
+         allocated / heap->full_interval > heap->heap_size;
+}
+
+/* At the end of a full collection.  Those that nothing else has called for become
+   rare, until live data have grown.  */
+static void heap_note_full_collection(struct gc_heap *heap) {
+  size_t before = heap->full_live_bytes;
+  if (heap->live_bytes > before + before / MMC_GROWN_PART)
+    heap->full_interval = MMC_MIN_FULL_INTERVAL;
+  else if (heap_is_overdue(heap) && heap->full_interval < MMC_MAX_FULL_INTERVAL)
+    heap->full_interval *= 2;
+  heap->full_live_bytes = heap->live_bytes;
+  heap->full_doomed_bytes = heap->doomed_bytes;
+  heap->counter_at_last_full_gc = heap->counter_at_last_gc;
+}
+
 /* Where all holes are small, a larger object now and then must not cause a
    collection each time; nor large objects that find no room beside blocks which
    are mostly free.  */
 static int heap_grow_for_lack_of_holes(struct gc_heap *heap,
                                        struct mmc_request *request) {
-  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED || !heap_is_early(heap))
+  if (heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
+      heap_may_hold_old_garbage(heap) || !heap_is_early(heap))
     return 0;
   size_t before = heap->heap_size;
   size_t extra = before / MMC_EARLY_GROWTH + NOFL_BLOCK_SIZE;
@@ -540,9 +601,11 @@ static enum gc_collection_kind heap_major_or_minor(struct gc_heap *heap,
     heap->major_threshold = threshold;
     return GC_COLLECTION_MINOR;
   }
-  if (yield < heap_major_threshold(heap))
+  if (yield < heap_major_threshold(heap) || heap_is_overdue(heap))
     return GC_COLLECTION_MAJOR;
   /* What is free is in holes that are too small.  */
+  if (exhausted && heap_may_hold_old_garbage(heap) && heap_is_early(heap))
+    return GC_COLLECTION_MAJOR;
   if (exhausted && heap->nursery_limit != SIZE_MAX &&
       heap_new_granules(heap) < heap->nursery_limit / 2)
     return GC_COLLECTION_MAJOR;

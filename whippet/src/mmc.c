@@ -129,6 +129,7 @@ static int heap_init(struct gc_heap *heap,
                        : gc_platform_physical_memory();
   sizing->double_threshold = options->heap_double_threshold;
   sizing->expansiveness = options->heap_expansiveness;
+  heap->full_interval = MMC_MIN_FULL_INTERVAL;
   /* Bytes per nanosecond, until measured.  */
   sizing->allocation_rate = 1;
   sizing->trace_rate = sizing->marking_rate = 1;
@@ -548,6 +549,7 @@ enum escalation {
   ESCALATE_GROW_BY_POLICY,
   ESCALATE_GROW_FOR_LACK_OF_HOLES,
   ESCALATE_COLLECT,
+  ESCALATE_COLLECT_OLD,
   ESCALATE_COMPACT,
   ESCALATE_GROW,
   ESCALATE_USE_RESERVE,
@@ -563,13 +565,16 @@ static void mutator_escalate(struct gc_mutator *mut,
                              struct mmc_request *request, enum escalation level,
                              int *shared) {
   struct gc_heap *heap = mut->heap;
-  enum gc_collection_kind kind =
-      level == ESCALATE_COLLECT ? GC_COLLECTION_ANY : GC_COLLECTION_COMPACTING;
+  enum gc_collection_kind kind = level == ESCALATE_COLLECT ? GC_COLLECTION_ANY
+                                 : level == ESCALATE_COLLECT_OLD
+                                     ? GC_COLLECTION_MAJOR
+                                     : GC_COLLECTION_COMPACTING;
   enum gc_collection_kind satisfying =
       kind == GC_COLLECTION_COMPACTING && !heap_moves(heap)
           ? GC_COLLECTION_MAJOR
           : kind;
-  int collects = level == ESCALATE_COLLECT || level == ESCALATE_COMPACT;
+  int collects = level == ESCALATE_COLLECT || level == ESCALATE_COLLECT_OLD ||
+                 level == ESCALATE_COMPACT;
   int alone = 1;
   if (collects && *shared < MMC_MAX_SHARED_COLLECTIONS)
     alone = mutator_begin_collection(mut, satisfying);
@@ -595,6 +600,13 @@ static void mutator_escalate(struct gc_mutator *mut,
     break;
   case ESCALATE_COLLECT:
     if (!heap_is_inhibited(heap))
+      heap_collect(heap, mut, kind, request);
+    break;
+  case ESCALATE_COLLECT_OLD:
+    /* Only then it is known whether the heap has to grow.  */
+    if (!heap_is_inhibited(heap) && GC_GENERATIONAL &&
+        heap->sizing.policy != GC_HEAP_SIZE_FIXED &&
+        heap->last_kind == GC_COLLECTION_MINOR)
       heap_collect(heap, mut, kind, request);
     break;
   case ESCALATE_COMPACT:

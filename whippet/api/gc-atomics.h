@@ -46,5 +46,7 @@
   gc_atomic(fetch_sub, loc, val, __ATOMIC_RELAXED)
 #define gc_atomic_fetch_and_relaxed(loc, val) \
   gc_atomic(fetch_and, loc, val, __ATOMIC_RELAXED)
+#define gc_atomic_fetch_or_relaxed(loc, val) \
+  gc_atomic(fetch_or, loc, val, __ATOMIC_RELAXED)
 
 #endif /* GC_ATOMICS_H */

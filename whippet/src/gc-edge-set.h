@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
-/* A set of edges, for fields of large objects that were logged by the write
-   barrier.
+/* A set of edges, for fields outside of the heap that the write barrier has to
+   remember.  They are few, so that a lock and a probe for each store do not matter.
 
    Open addressing with linear probing, in pages of its own.  The capacity is a
    power of two; at most three quarters are used, and if the table cannot grow,

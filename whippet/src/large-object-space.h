@@ -334,44 +334,75 @@ large_space_visit_objects(struct large_space *space,
   pthread_mutex_unlock(&space->lock);
 }
 
-/* ---- Remembered edges ---- */
+/* ---- Log bits; generational builds ---- */
 
-/* Remember EDGE, a field of the old object OBJ; again does no harm.  Any
-   mutator.  Return 0 if there is no memory: the next collection must then be
-   a full one.  */
-static inline int large_object_remember_edge(struct large_space *space,
-                                             struct gc_ref obj,
-                                             struct gc_edge edge) {
-  GC_ASSERT(gc_edge_address(edge) - gc_ref_value(obj) <
-            large_object_rounded_size(space, obj));
-  (void)obj;
-  return gc_edge_set_add(&space->remembered_edges, edge);
+static inline uintptr_t large_log_bit(uintptr_t addr) {
+  return (uintptr_t)1 << (addr / sizeof(uintptr_t) %
+                          (LARGE_CHUNK_SIZE / sizeof(uintptr_t)));
 }
 
-/* World stopped, one thread.  */
-static inline void large_space_visit_remembered_edges(
-    struct large_space *space,
+/* The first byte of the chunk around ADDR.  */
+static inline uintptr_t large_chunk(uintptr_t addr) {
+  return addr & ~(uintptr_t)(LARGE_CHUNK_SIZE - 1);
+}
+
+/* Has the field at ADDR, in the space, been logged since the last collection?  Any
+   active mutator.  Relaxed: bits are cleared in pauses only, which order that before
+   what mutators do next, and a stale clear bit only costs an attempt to set it.  */
+static inline int large_field_is_logged(const struct large_space *space,
+                                        uintptr_t addr) {
+  return (gc_atomic_load_relaxed(large_log_word(space, addr)) &
+          large_log_bit(addr)) != 0;
+}
+
+/* Log the field at ADDR, of an old object; again does no harm.  Returns 1 to the one
+   caller who finds the chunk without a logged field: that one has to see to it that
+   the next collection visits the chunk, without a safepoint in between, or that it
+   is a full one and then clears all logs.  Any active mutator.
+
+   Relaxed: the bits tell something about no other memory.  They, the record of the
+   chunk, and the field itself are read in the next pause, and stopping a mutator
+   orders all that it has done before.  */
+static inline int large_log_field(struct large_space *space, uintptr_t addr) {
+  GC_ASSERT(!(addr & (sizeof(uintptr_t) - 1)));
+  GC_ASSERT(large_space_contains(space, addr));
+  return gc_atomic_fetch_or_relaxed(large_log_word(space, addr),
+                                    large_log_bit(addr)) == 0;
+}
+
+/* Visit the logged fields of CHUNK, in order of address.  World stopped.  */
+static inline void large_chunk_visit_logged_fields(
+    struct large_space *space, uintptr_t chunk,
     void (*visit)(struct gc_edge edge, struct gc_heap *heap, void *data),
     struct gc_heap *heap, void *data) {
-  gc_edge_set_visit(&space->remembered_edges, visit, heap, data);
+  for (uintptr_t bits = *large_log_word(space, chunk); bits; bits &= bits - 1)
+    visit(gc_edge((uintptr_t *)chunk + __builtin_ctzll(bits)), heap, data);
 }
 
-/* World stopped, one thread.  */
-static inline void
-large_space_clear_remembered_edges(struct large_space *space) {
-  gc_edge_set_clear(&space->remembered_edges);
+/* World stopped; also if the object around CHUNK is gone.  */
+static inline void large_chunk_clear_log(struct large_space *space,
+                                         uintptr_t chunk) {
+  *large_log_word(space, chunk) = 0;
+}
+
+/* For chunks that nobody has recorded.  World stopped.  */
+static inline void large_space_clear_logs(struct large_space *space) {
+  pthread_mutex_lock(&space->lock);
+  uintptr_t end = large_logs_end(space);
+  if (space->logs_committed < end)
+    gc_platform_discard((void *)space->logs_committed,
+                        end - space->logs_committed);
+  pthread_mutex_unlock(&space->lock);
 }
 
 /* ---- Life cycle ---- */
 
-/* For fork handlers: keep all locks of the space.  */
+/* For fork handlers.  */
 static inline void large_space_lock(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
-  pthread_mutex_lock(&space->remembered_edges.lock);
 }
 
 static inline void large_space_unlock(struct large_space *space) {
-  pthread_mutex_unlock(&space->remembered_edges.lock);
   pthread_mutex_unlock(&space->lock);
 }
 
@@ -379,6 +410,14 @@ static inline void large_release_table(uintptr_t *reserved, uintptr_t end) {
   if (*reserved < end)
     gc_platform_release((void *)*reserved, end - *reserved);
   *reserved = end;
+}
+
+/* Give up what TABLE has reserved and not committed below LOC.  */
+static inline void large_trim_table(void *loc, uintptr_t *reserved,
+                                    uintptr_t committed) {
+  uintptr_t low = (uintptr_t)loc & ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
+  if (low > *reserved && low <= committed)
+    large_release_table(reserved, low);
 }
 
 /* After the reservation has been trimmed: give back the parts of the tables that
@@ -389,13 +428,13 @@ static inline void large_space_trim_tables(struct large_space *space) {
                         ? space->reservation->gap_high
                         : space->reservation->base;
   uint32_t idx = large_page_index(space, floor);
-  uintptr_t mask = ~(uintptr_t)(LARGE_TABLE_UNIT - 1);
-  uintptr_t starts = (uintptr_t)&space->starts[idx] & mask;
-  uintptr_t runs = (uintptr_t)&space->runs[idx] & mask;
-  if (starts > space->starts_reserved && starts <= space->starts_committed)
-    large_release_table(&space->starts_reserved, starts);
-  if (runs > space->runs_reserved && runs <= space->runs_committed)
-    large_release_table(&space->runs_reserved, runs);
+  large_trim_table(&space->starts[idx], &space->starts_reserved,
+                   space->starts_committed);
+  large_trim_table(&space->runs[idx], &space->runs_reserved,
+                   space->runs_committed);
+  if (GC_GENERATIONAL)
+    large_trim_table(large_log_word(space, floor), &space->logs_reserved,
+                     space->logs_committed);
   pthread_mutex_unlock(&space->lock);
 }
 
@@ -407,10 +446,12 @@ static inline void large_space_destroy(struct large_space *space) {
   if (space->runs)
     large_release_table(&space->runs_reserved,
                         (uintptr_t)(space->runs + space->table_pages));
-  gc_edge_set_destroy(&space->remembered_edges);
+  if (space->logs)
+    large_release_table(&space->logs_reserved, large_logs_end(space));
   pthread_mutex_destroy(&space->lock);
   space->starts = NULL;
   space->runs = NULL;
+  space->logs = NULL;
 }
 
 /* Bytes of the largest reservation whose pages an index can count.  */
@@ -438,10 +479,6 @@ static inline int large_space_init(struct large_space *space,
   space->current_mark = LARGE_MARK_0;
   if (pthread_mutex_init(&space->lock, NULL) != 0)
     return 0;
-  if (!gc_edge_set_init(&space->remembered_edges)) {
-    pthread_mutex_destroy(&space->lock);
-    return 0;
-  }
   /* The tables are committed from their ends, which must lie between pages.  */
   space->table_pages = (pages + page_size - 1) & ~(page_size - 1);
   size_t starts_size = space->table_pages * sizeof(*space->starts);
@@ -450,12 +487,16 @@ static inline int large_space_init(struct large_space *space,
   space->runs = gc_platform_reserve(runs_size, page_size);
   space->starts_reserved = (uintptr_t)space->starts;
   space->runs_reserved = (uintptr_t)space->runs;
-  if (!space->starts || !space->runs) {
+  if (GC_GENERATIONAL)
+    space->logs = gc_platform_reserve(large_logs_size(space), page_size);
+  space->logs_reserved = (uintptr_t)space->logs;
+  if (!space->starts || !space->runs || (GC_GENERATIONAL && !space->logs)) {
     large_space_destroy(space);
     return 0;
   }
   space->starts_committed = (uintptr_t)space->starts + starts_size;
   space->runs_committed = (uintptr_t)space->runs + runs_size;
+  space->logs_committed = large_logs_end(space);
   return 1;
 }
 

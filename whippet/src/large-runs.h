@@ -2,11 +2,13 @@
 /* Large object space, lower half: the pages.
 
    The space is the high part of the heap's reservation, [bottom, limit), and
-   grows downwards.  The range is tiled by runs of pages.  Two side tables, indexed
-   by page, are committed along with it:
+   grows downwards.  The range is tiled by runs of pages.  Side tables are committed
+   along with it, two indexed by page, and in generational builds one by chunk, which
+   is the memory that a word of log bits describes:
 
      starts[page]  index of the first page of the run that has, or had, the page
      runs[index]   descriptor of the run, at the index of its first page
+     logs[chunk]   a bit for each word, set if it is a logged field
 
    Index 0 belongs to no page and is the null link.
 
@@ -32,6 +34,12 @@
    around the page.  So a page belongs to an object iff runs[starts[page]] is an
    object and reaches up to the page.
 
+   Log bits are set for fields of old objects, and every collection leaves all of
+   them clear.  So they are when a run becomes an object, and the log of what is free
+   can be given back along with it.  A page of log that was never written is no
+   memory: it is for the system to provide one when a bit is first set, which needs
+   no lock.
+
    Concurrency.  The space's lock protects the tiling, the free lists and the
    accounting.  No function that is called with the lock held can reach a
    safepoint, and a mutator cannot be parked by a signal inside the library:
@@ -52,7 +60,7 @@
 
 #include "gc-assert.h"
 #include "gc-atomics.h"
-#include "gc-edge-set.h"
+#include "gc-config.h"
 #include "gc-platform.h"
 #include "gc-reservation.h"
 
@@ -64,6 +72,8 @@
 #define LARGE_QUARANTINE_TICKS 2
 /* Side tables are committed in units of this size.  */
 #define LARGE_TABLE_UNIT ((size_t)64 * 1024)
+/* A word of log bits describes so many bytes, which divide a page.  */
+#define LARGE_CHUNK_SIZE (8 * sizeof(uintptr_t) * sizeof(uintptr_t))
 /* How many runs of the list of its own size class an allocation looks at.  */
 #define LARGE_FIT_PROBES 32
 
@@ -118,6 +128,7 @@ struct large_space {
   uint8_t poison;
   uint32_t *starts;
   struct large_run *runs;
+  uintptr_t *logs; /* NULL if not generational */
 
   __attribute__((aligned(64))) pthread_mutex_t lock;
   struct gc_reservation *reservation;
@@ -127,6 +138,8 @@ struct large_space {
   uintptr_t starts_reserved;
   uintptr_t runs_reserved;
   uintptr_t runs_committed;
+  uintptr_t logs_reserved;
+  uintptr_t logs_committed;
   size_t table_pages;
   uint32_t nursery;
   uint16_t clock;
@@ -135,8 +148,6 @@ struct large_space {
   size_t live_objects;
   struct large_bins dirty;
   struct large_bins zero;
-
-  struct gc_edge_set remembered_edges;
 };
 
 /* ---- Runs ---- */
@@ -153,6 +164,22 @@ static inline uint32_t large_page_index(const struct large_space *space,
 static inline uintptr_t large_page_address(const struct large_space *space,
                                            uint32_t idx) {
   return space->origin + ((uintptr_t)idx << space->page_shift);
+}
+
+/* The log bits of the chunk around ADDR, which may be the end of the space.  */
+static inline uintptr_t *large_log_word(const struct large_space *space,
+                                        uintptr_t addr) {
+  return &space->logs[(addr - space->origin) / LARGE_CHUNK_SIZE];
+}
+
+/* Bytes of the table of log bits.  */
+static inline size_t large_logs_size(const struct large_space *space) {
+  return (space->table_pages << space->page_shift) / LARGE_CHUNK_SIZE *
+         sizeof(*space->logs);
+}
+
+static inline uintptr_t large_logs_end(const struct large_space *space) {
+  return (uintptr_t)space->logs + large_logs_size(space);
 }
 
 /* One more than the greatest index.  */
@@ -355,6 +382,9 @@ static inline int large_grow(struct large_space *space, size_t bytes) {
                           &space->starts_reserved, &space->starts_committed) ||
       !large_commit_table(space->runs, &space->runs[idx], &space->runs_reserved,
                           &space->runs_committed) ||
+      (GC_GENERATIONAL &&
+       !large_commit_table(space->logs, large_log_word(space, bottom - bytes),
+                           &space->logs_reserved, &space->logs_committed)) ||
       !gc_reservation_extend_high(space->reservation, bytes))
     return 0;
   for (uint32_t i = 0; i < pages; i++)
@@ -381,6 +411,31 @@ static inline int large_grow_for(struct large_space *space, uint32_t pages) {
 
 /* ---- Returning memory to the OS ---- */
 
+/* The PAGES at IDX, a part of the free run at START, have been given back: so are
+   those pages of log that describe some of them, and nothing outside of the run.
+   Who allocates there later waits for the lock.  */
+static inline void large_discard_logs(struct large_space *space, uint32_t start,
+                                      uint32_t idx, uint32_t pages) {
+  uintptr_t mask = large_page_size(space) - 1;
+  uint32_t end = start + space->runs[start].pages;
+  uintptr_t low =
+      (uintptr_t)large_log_word(space, large_page_address(space, idx));
+  uintptr_t high =
+      (uintptr_t)large_log_word(space, large_page_address(space, idx + pages));
+  uintptr_t least =
+      (uintptr_t)large_log_word(space, large_page_address(space, start));
+  uintptr_t most =
+      (uintptr_t)large_log_word(space, large_page_address(space, end));
+  low &= ~mask;
+  high = (high + mask) & ~mask;
+  if (low < least)
+    low = (least + mask) & ~mask;
+  if (high > most)
+    high = most & ~mask;
+  if (low < high)
+    gc_platform_discard((void *)low, high - low);
+}
+
 /* Discard up to one slice of a run that has been dirty for TICKS.  Return 0 if
    there is none; lists are roughly in order of age, the oldest at the tail.
    Lock held.  */
@@ -405,7 +460,9 @@ static inline int large_discard_slice(struct large_space *space,
       large_set_tile(space, idx, slice, LARGE_ABSORBED);
       large_add_free(space, idx + slice, pages - slice, LARGE_DIRTY, freed);
     }
-    large_add_free(space, idx, slice, LARGE_ZERO, 0);
+    uint32_t start = large_add_free(space, idx, slice, LARGE_ZERO, 0);
+    if (GC_GENERATIONAL)
+      large_discard_logs(space, start, idx, slice);
     return 1;
   }
   return 0;

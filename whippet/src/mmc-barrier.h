@@ -3,12 +3,19 @@
    reference young ones.
 
    A field of a small object is logged by a bit in the metadata byte of its
-   granule: who sets it appends the edge to his buffer.  Fields of large objects
-   and of objects outside the heap go to a hash set.  Every collection empties
-   both, since it leaves no young object behind.
+   granule: who sets it appends the edge to his buffer.  A field of a large object
+   is logged by a bit in a side table, of which one word describes a chunk of the
+   object: who sets the first bit of a word appends the chunk's address to the
+   buffer, as if it were an edge, and the collection visits all fields of the chunk
+   that were logged until then.  So what is remembered of an array takes at most a
+   32nd of its size, however many stores there are.  Fields of objects outside the
+   heap go to a hash set.  Every collection empties all of that, since it leaves no
+   young object behind.
 
-   If there is no memory to record an edge, the next collection is a full one,
-   and the field's bit stays clear.  */
+   If there is no memory to record an edge, the next collection is a full one.  The
+   bit of a small object's field stays clear.  That of a large object's field stays
+   set, since others may have logged more of the chunk and trust in the record of it:
+   that collection clears the whole table.  */
 
 #ifndef MMC_BARRIER_H
 #define MMC_BARRIER_H
@@ -132,6 +139,28 @@ static int heap_ref_is_young(struct gc_heap *heap, struct gc_ref ref) {
   return addr - range->base < range->limit - range->base;
 }
 
+/* EDGE is a field of the large object OBJ, which is old.  Returns 0 if there was no
+   memory.  */
+static int mutator_log_large_field(struct gc_mutator *mut, struct gc_ref obj,
+                                   struct gc_edge edge) {
+  struct large_space *space = &mut->heap->large;
+  uintptr_t addr = gc_edge_address(edge);
+  GC_ASSERT(addr - gc_ref_value(obj) < large_object_rounded_size(space, obj));
+  (void)obj;
+  return !large_log_field(space, addr) ||
+         mutator_remember_edge(mut, gc_edge((void *)large_chunk(addr)));
+}
+
+/* Is EDGE a field of a large object that was logged before?  That is worth to be
+   known at once.  Not to be relied on when a safepoint has passed, as little as the
+   same answer of the inline path.  */
+static inline int heap_large_field_is_logged(struct gc_heap *heap,
+                                             struct gc_edge edge) {
+  uintptr_t addr = gc_edge_address(edge);
+  return large_space_contains(&heap->large, addr) &&
+         large_field_is_logged(&heap->large, addr);
+}
+
 static void mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
                                   struct gc_edge edge, struct gc_ref new_val) {
   struct gc_heap *heap = mut->heap;
@@ -149,12 +178,21 @@ static void mutator_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
   } else if (large_space_contains(&heap->large, addr)) {
     if (!large_object_is_old(&heap->large, obj))
       return;
-    recorded = large_object_remember_edge(&heap->large, obj, edge);
+    recorded = mutator_log_large_field(mut, obj, edge);
   } else {
-    recorded = gc_edge_set_add(&heap->large.remembered_edges, edge);
+    recorded = gc_edge_set_add(&heap->foreign_edges, edge);
   }
   if (!recorded)
     gc_atomic_store_relaxed(&heap->minor_impossible, 1u);
+}
+
+static void heap_forget_remembered_edge(struct gc_heap *heap,
+                                        struct gc_edge edge) {
+  uintptr_t addr = gc_edge_address(edge);
+  if (nofl_space_contains(&heap->space, addr))
+    nofl_unlog_edge(edge);
+  else if (large_space_contains(&heap->large, addr))
+    large_chunk_clear_log(&heap->large, addr);
 }
 
 /* End of a collection, world stopped: empty the remembered set.  Objects may
@@ -166,13 +204,14 @@ static void heap_forget_remembered_edges(struct gc_heap *heap) {
   while (buf) {
     struct edge_buffer *next = buf->next;
     for (size_t i = 0; i < buf->count; i++)
-      if (nofl_space_contains(&heap->space, gc_edge_address(buf->edges[i])))
-        nofl_unlog_edge(buf->edges[i]);
+      heap_forget_remembered_edge(heap, buf->edges[i]);
     buf->next = heap->free_edges;
     heap->free_edges = buf;
     buf = next;
   }
-  large_space_clear_remembered_edges(&heap->large);
+  gc_edge_set_clear(&heap->foreign_edges);
+  if (GC_UNLIKELY(heap->minor_impossible))
+    large_space_clear_logs(&heap->large);
   heap->minor_impossible = 0;
 }
 

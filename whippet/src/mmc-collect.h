@@ -129,7 +129,7 @@ static void heap_add_roots(struct gc_heap *heap, enum gc_collection_kind kind) {
   heap_add_root(heap, TRACE_ROOT_FINALIZERS, NULL);
   if (GC_GENERATIONAL && kind == GC_COLLECTION_MINOR) {
     heap_add_root(heap, TRACE_ROOT_REMEMBERED, heap->full_edges);
-    heap_add_root(heap, TRACE_ROOT_REMEMBERED_LARGE, NULL);
+    heap_add_root(heap, TRACE_ROOT_REMEMBERED_FOREIGN, NULL);
   }
 }
 

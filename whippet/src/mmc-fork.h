@@ -71,6 +71,7 @@ static void GC_NEVER_INLINE fork_prepare(void) {
     large_space_lock(&heap->large);
     gc_reservation_lock(&heap->reservation);
     pthread_mutex_lock(&heap->edges_lock);
+    pthread_mutex_lock(&heap->foreign_edges.lock);
     heap_set_stop_flag(heap, STOP_COOPERATIVE);
   }
   /* Nobody else stops or restarts the world while this thread has the lock.  */
@@ -79,6 +80,7 @@ static void GC_NEVER_INLINE fork_prepare(void) {
 }
 
 static void fork_unlock(struct gc_heap *heap) {
+  pthread_mutex_unlock(&heap->foreign_edges.lock);
   pthread_mutex_unlock(&heap->edges_lock);
   gc_reservation_unlock(&heap->reservation);
   large_space_unlock(&heap->large);

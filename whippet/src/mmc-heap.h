@@ -16,6 +16,7 @@
 #include <signal.h>
 
 #include "gc-api.h"
+#include "gc-edge-set.h"
 #include "gc-ephemeron-internal.h"
 #include "gc-finalizer-internal.h"
 #include "gc-heap-stats.h"
@@ -40,6 +41,8 @@ enum mutator_status {
   MUTATOR_SIGNALLED /* parked by the signal handler */
 };
 
+/* Fields of small objects, and chunks of large ones in which some field was
+   logged.  */
 #define EDGE_BUFFER_SIZE 510
 struct edge_buffer {
   struct edge_buffer *next;
@@ -238,6 +241,7 @@ struct gc_heap {
   /* Of threads that have gone, not full; protected by lock.  */
   struct edge_buffer *bequeathed_edges;
   pthread_mutex_t edges_lock;
+  struct gc_edge_set foreign_edges; /* of objects outside the heap */
 
   /* Ambiguous ranges among the heap's roots, at the last collection.  */
   size_t root_range_bytes;

@@ -134,9 +134,17 @@ static void trace_item_now(struct trace_worker *worker, uintptr_t item) {
 
 static void trace_remembered_edges(struct trace_worker *worker,
                                    struct edge_buffer *buf) {
+  struct gc_heap *heap = worker->heap;
   for (; buf; buf = buf->next)
-    for (size_t i = 0; i < buf->count; i++)
-      trace_visit_root(buf->edges[i], worker->heap, worker);
+    for (size_t i = 0; i < buf->count; i++) {
+      struct gc_edge edge = buf->edges[i];
+      uintptr_t addr = gc_edge_address(edge);
+      if (large_space_contains(&heap->large, addr))
+        large_chunk_visit_logged_fields(&heap->large, addr, trace_visit_root,
+                                        heap, worker);
+      else
+        trace_visit_root(edge, heap, worker);
+    }
 }
 
 static void trace_root(struct trace_worker *worker, struct trace_root root) {
@@ -160,9 +168,8 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
   case TRACE_ROOT_SWEEP:
     nofl_space_finish_sweeping(&heap->space);
     return;
-  case TRACE_ROOT_REMEMBERED_LARGE:
-    large_space_visit_remembered_edges(&heap->large, trace_visit_root, heap,
-                                       worker);
+  case TRACE_ROOT_REMEMBERED_FOREIGN:
+    gc_edge_set_visit(&heap->foreign_edges, trace_visit_root, heap, worker);
     return;
 #if GC_CONSERVATIVE_ROOTS
   case TRACE_ROOT_MUTATOR_PINNED:

@@ -121,6 +121,8 @@ static int heap_init(struct gc_heap *heap,
                      const struct gc_common_options *options) {
   pthread_mutex_init(&heap->lock, NULL);
   pthread_mutex_init(&heap->edges_lock, NULL);
+  if (!gc_edge_set_init(&heap->foreign_edges))
+    return 0;
   struct mmc_sizing *sizing = &heap->sizing;
   sizing->policy = options->heap_size_policy;
   sizing->maximum_size = options->maximum_heap_size;
@@ -800,7 +802,7 @@ void gc_write_barrier_slow(struct gc_mutator *mut, struct gc_ref obj,
                            size_t obj_size, struct gc_edge edge,
                            struct gc_ref new_val) {
   (void)obj_size;
-  if (!GC_GENERATIONAL)
+  if (!GC_GENERATIONAL || heap_large_field_is_logged(mut->heap, edge))
     return;
   mutator_enter_barrier(mut);
   mutator_write_barrier(mut, obj, edge, new_val);

@@ -153,7 +153,7 @@ enum trace_root_kind {
   TRACE_ROOT_GLOBALS,
   TRACE_ROOT_FINALIZERS,
   TRACE_ROOT_REMEMBERED,
-  TRACE_ROOT_REMEMBERED_LARGE,
+  TRACE_ROOT_REMEMBERED_FOREIGN,
   TRACE_ROOT_SWEEP /* not a root: a share of the sweeping */
 };
 

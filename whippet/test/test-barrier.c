@@ -241,8 +241,266 @@ static void foreign_fields_are_remembered_once(void **state) {
     gc_write_barrier_slow(t->mut, gc_ref_from_heap_object(&object),
                           sizeof(object), gc_edge(&object.edges[0]),
                           gc_ref_from_heap_object(box));
-  assert_int_equal(t->heap->large.remembered_edges.count, 1);
+  assert_int_equal(t->heap->foreign_edges.count, 1);
   assert_null(t->heap->full_edges);
+  test_heap_finish(t);
+}
+
+/* Large objects: the log bits of their fields.  */
+
+static int is_logged_large(struct test_heap *t, void *loc) {
+  return large_field_is_logged(&t->heap->large, (uintptr_t)loc);
+}
+
+/* Outside of collections: what T's only mutator has recorded since the last one.  */
+static size_t count_recorded(struct test_heap *t) {
+  size_t count = t->mut->edges ? t->mut->edges->count : 0;
+  for (struct edge_buffer *buf = t->heap->full_edges; buf; buf = buf->next)
+    count += buf->count;
+  return count;
+}
+
+static void check_no_large_log(struct test_heap *t) {
+  struct large_space *space = &t->heap->large;
+  uintptr_t *end = (uintptr_t *)large_logs_end(space);
+  for (uintptr_t *word = (uintptr_t *)space->logs_committed; word < end; word++)
+    assert_int_equal(*word, 0);
+}
+
+/* Dead boxes do not look like live ones.  */
+static void check_full_table(struct test_heap *t) {
+  struct test_node *node = t->root.ref;
+  for (uint32_t i = 0; i < node->edge_count; i++)
+    assert_non_null(node->edges[i]);
+  test_check_table(&t->root);
+}
+
+/* A heap that is collected when it is full, or when a test says so.  */
+static struct test_heap *make_patient_heap(const char *stress) {
+  setenv("GC_MMC_NURSERY", "0", 1);
+  struct test_heap *t = test_heap_make("heap-size=32m", stress);
+  unsetenv("GC_MMC_NURSERY");
+  return t;
+}
+
+/* A large table, old since a collection of KIND, with nothing logged.  */
+static void make_old_table(struct test_heap *t, uint32_t count,
+                           enum gc_collection_kind kind) {
+  test_make_table(t->mut, &t->root, count);
+  gc_collect(t->mut, kind);
+  assert_true(large_object_is_old(&t->heap->large,
+                                  gc_ref_from_heap_object(t->root.ref)));
+  check_no_large_log(t);
+}
+
+/* Each word of a large object is remembered, whatever else is; and the next
+   collection forgets all of them.  */
+static void each_field_of_a_large_object_is_remembered(void **state) {
+  (void)state;
+  enum { N = 40000 };
+  static const uint32_t strides[] = {1, 64, 63, 3, 1000, N};
+  struct test_heap *t = make_patient_heap("poison");
+  make_old_table(t, N, GC_COLLECTION_MINOR);
+  for (size_t s = 0; s < sizeof(strides) / sizeof(*strides); s++)
+    for (uint32_t first = 0; first < 3; first++) {
+      uint32_t stride = strides[s];
+      size_t chunks = 0;
+      uintptr_t last_chunk = 0;
+      for (uint32_t i = first; i < N; i += stride) {
+        struct test_node *node = t->root.ref;
+        uintptr_t chunk = large_chunk((uintptr_t)&node->edges[i]);
+        assert_false(is_logged_large(t, &node->edges[i]));
+        test_store(t->mut, node, i, test_make_box(t->mut, i));
+        assert_true(is_logged_large(t, &node->edges[i]));
+        chunks += chunk != last_chunk;
+        last_chunk = chunk;
+      }
+      assert_int_equal(count_recorded(t), chunks);
+      gc_collect(t->mut, s % 2 ? GC_COLLECTION_MAJOR : GC_COLLECTION_MINOR);
+      check_no_large_log(t);
+      assert_int_equal(count_recorded(t), 0);
+      gc_collect(t->mut, GC_COLLECTION_MINOR);
+      test_make_garbage(t->mut, 1 << 20);
+      check_full_table(t);
+    }
+  test_heap_finish(t);
+}
+
+/* Again and again into the same fields: they are recorded once, and what they hold
+   last is what lives.  */
+static void repeated_stores_are_recorded_once(void **state) {
+  (void)state;
+  struct test_heap *t = make_patient_heap("verify,poison");
+  make_old_table(t, 3000, GC_COLLECTION_MAJOR);
+  for (int round = 0; round < 5; round++) {
+    for (int i = 0; i < 20000; i++) {
+      uint32_t field = i % 2 ? 7 : 2999;
+      test_store(t->mut, t->root.ref, field, test_make_box(t->mut, field));
+    }
+    assert_in_range(count_recorded(t), 0, 2);
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    test_make_garbage(t->mut, 1 << 20);
+    check_full_table(t);
+  }
+  test_heap_finish(t);
+}
+
+static void uninteresting_stores_in_large_objects_are_not_logged(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=8m", NULL);
+  t->root.ref = test_make_node(t->mut, 2000, 0);
+  test_store(t->mut, t->root.ref, 1, test_make_box(t->mut, 1));
+  struct test_node *node = t->root.ref;
+  assert_false(is_logged_large(t, &node->edges[1]));
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  test_store(t->mut, node, 2, node->edges[1]);
+  gc_write_barrier(t->mut, gc_ref_from_heap_object(node),
+                   test_node_bytes(2000, 0), gc_edge(&node->edges[3]),
+                   gc_ref_immediate(17));
+  check_no_large_log(t);
+  assert_int_equal(count_recorded(t), 0);
+  test_heap_finish(t);
+}
+
+/* Threads store into fields next to each other: each word of the log is written by
+   all of them.  */
+
+struct neighbour {
+  struct test_heap *t;
+  uint32_t index;
+  pthread_barrier_t *start;
+};
+
+static void *wait_for_start(struct gc_mutator *mut, void *barrier) {
+  (void)mut;
+  pthread_barrier_wait(barrier);
+  return NULL;
+}
+
+static void *neighbour_attached(struct gc_stack_addr base, void *data) {
+  struct neighbour *n = data;
+  struct test_heap *t = n->t;
+  struct gc_mutator *mut = gc_init_for_thread(base, t->heap);
+  gc_deactivate_for_call(mut, wait_for_start, n->start);
+  uint32_t count = ((struct test_node *)t->root.ref)->edge_count;
+  for (uint32_t i = n->index; i < count; i += STORERS) {
+    struct test_box *box = test_make_box(mut, i);
+    struct test_node *node = t->root.ref;
+    gc_write_barrier(mut, gc_ref_from_heap_object(node),
+                     test_node_bytes(count, 0), gc_edge(&node->edges[i]),
+                     gc_ref_from_heap_object(box));
+    gc_atomic_store(&node->edges[i], (void *)box);
+  }
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *neighbour_main(void *data) {
+  return gc_call_with_stack_addr(neighbour_attached, data);
+}
+
+static void neighbouring_fields_are_remembered(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=48m", "poison");
+  int rounds = getenv("GC_TEST_QUICK") ? 10 : 40;
+  make_old_table(t, 20000, GC_COLLECTION_MAJOR);
+  pthread_barrier_t start;
+  pthread_barrier_init(&start, NULL, STORERS);
+  for (int round = 0; round < rounds; round++) {
+    pthread_t threads[STORERS];
+    struct neighbour neighbours[STORERS];
+    for (uint32_t i = 0; i < STORERS; i++) {
+      neighbours[i] = (struct neighbour){t, i, &start};
+      assert_int_equal(
+          pthread_create(&threads[i], NULL, neighbour_main, &neighbours[i]), 0);
+    }
+    gc_deactivate_for_call(t->mut, join_storers, threads);
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    check_no_large_log(t);
+    test_make_garbage(t->mut, 1 << 20);
+    check_full_table(t);
+  }
+  pthread_barrier_destroy(&start);
+  test_heap_finish(t);
+}
+
+/* An object dies with logged fields: the next one in its place has none.  */
+
+static void __attribute__((noinline)) log_and_drop(struct test_heap *t) {
+  struct test_node *node = t->root.ref;
+  for (uint32_t i = 0; i < node->edge_count; i++)
+    test_store(t->mut, node, i, test_make_box(t->mut, i));
+  t->root.ref = NULL;
+}
+
+static void reused_addresses_have_no_log(void **state) {
+  (void)state;
+  enum { N = 5000 };
+  struct test_heap *t = make_patient_heap("poison");
+  int reused = 0;
+  uintptr_t before = 0;
+  for (int round = 0; round < 20; round++) {
+    make_old_table(t, N, GC_COLLECTION_MINOR);
+    reused += (uintptr_t)t->root.ref == before;
+    log_and_drop(t);
+    test_make_table(t->mut, &t->root, 1);
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    check_no_large_log(t);
+    make_old_table(t, N, GC_COLLECTION_MINOR);
+    for (uint32_t i = 0; i < N; i++)
+      test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    test_make_garbage(t->mut, 1 << 20);
+    check_full_table(t);
+    before = (uintptr_t)t->root.ref;
+    log_and_drop(t);
+    test_make_table(t->mut, &t->root, 1);
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  }
+  if (TEST_EXACT)
+    assert_in_range(reused, 1, 20);
+  test_heap_finish(t);
+}
+
+/* There is no memory to record a chunk.  The next collection is a full one, and then
+   fields of that chunk are remembered as ever, also those that were logged when the
+   record was missing already.  */
+static void chunks_without_record(void **state) {
+  (void)state;
+  enum { N = 3000 };
+  struct test_heap *t = make_patient_heap("verify,poison");
+  make_old_table(t, N, GC_COLLECTION_MAJOR);
+  for (int round = 0; round < 4; round++) {
+    /* Neither a buffer nor memory for one.  */
+    pthread_mutex_lock(&t->heap->edges_lock);
+    struct edge_buffer *free_edges = t->heap->free_edges;
+    t->heap->free_edges = NULL;
+    pthread_mutex_unlock(&t->heap->edges_lock);
+    assert_null(t->mut->edges);
+    for (uint32_t i = 0; i < N; i += 2) {
+      struct test_box *box = test_make_box(t->mut, i);
+      if (round % 2 == 0 || i < 16)
+        gc_platform_fault_inject_from(GC_PLATFORM_FAULT_MAP, 1);
+      test_store(t->mut, t->root.ref, i, box);
+      gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 0);
+      assert_true(t->heap->minor_impossible);
+    }
+    t->heap->free_edges = free_edges;
+    for (uint32_t i = 1; i < N; i += 2)
+      test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    assert_int_equal(t->heap->last_kind != GC_COLLECTION_MINOR, 1);
+    assert_false(t->heap->minor_impossible);
+    check_no_large_log(t);
+    test_make_garbage(t->mut, 1 << 20);
+    check_full_table(t);
+    for (uint32_t i = 0; i < N; i++)
+      test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    assert_int_equal(t->heap->last_kind, GC_COLLECTION_MINOR);
+    test_make_garbage(t->mut, 1 << 20);
+    check_full_table(t);
+  }
   test_heap_finish(t);
 }
 
@@ -298,6 +556,12 @@ int main(void) {
       cmocka_unit_test(large_and_foreign_holders),
       cmocka_unit_test(old_ephemerons_are_pushed_on_young_ones),
       cmocka_unit_test(foreign_fields_are_remembered_once),
+      cmocka_unit_test(each_field_of_a_large_object_is_remembered),
+      cmocka_unit_test(repeated_stores_are_recorded_once),
+      cmocka_unit_test(uninteresting_stores_in_large_objects_are_not_logged),
+      cmocka_unit_test(neighbouring_fields_are_remembered),
+      cmocka_unit_test(reused_addresses_have_no_log),
+      cmocka_unit_test(chunks_without_record),
       cmocka_unit_test(edges_of_gone_threads_share_buffers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -283,13 +283,12 @@ static void __attribute__((noinline)) clear_stack(void) {
   memset((void *)frame, 0, sizeof(frame));
 }
 
-static void fields_are_remembered_in_the_child(void **state) {
-  (void)state;
+static void remember_in_the_child(uint32_t field_count) {
   if (!GC_CONSERVATIVE_ROOTS)
     skip();
   struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", NULL);
   assert_true(gc_heap_enable_preemption(t->heap, 0, 50, may_park, NULL));
-  test_make_table(t->mut, &t->root, 100);
+  test_make_table(t->mut, &t->root, field_count);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   struct storing_thread self = {.t = t};
   pthread_t thread;
@@ -325,6 +324,90 @@ static void fields_are_remembered_in_the_child(void **state) {
   test_heap_finish(t);
 }
 
+static void fields_are_remembered_in_the_child(void **state) {
+  (void)state;
+  remember_in_the_child(100);
+}
+
+static void large_fields_are_remembered_in_the_child(void **state) {
+  (void)state;
+  remember_in_the_child(3000);
+}
+
+/* What this thread and another one have stored into a large object before the fork,
+   is remembered on both sides.  */
+
+static void *half_attached(struct gc_stack_addr base, void *data) {
+  struct storing_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->t->heap);
+  char c;
+  for (uint32_t i = 0; i < 3000; i += 2) {
+    struct test_box *box = test_make_box(mut, i);
+    test_store(mut, self->t->root.ref, i, box);
+  }
+  gc_deactivate(mut);
+  __atomic_store_n(&self->is_ready, 1, __ATOMIC_RELEASE);
+  while (read(self->pipe[0], &c, 1) != 1)
+    continue;
+  gc_reactivate(mut);
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *half_main(void *data) {
+  return gc_call_with_stack_addr(half_attached, data);
+}
+
+static void *await_half(struct gc_mutator *mut, void *data) {
+  struct storing_thread *self = data;
+  (void)mut;
+  while (!__atomic_load_n(&self->is_ready, __ATOMIC_ACQUIRE))
+    usleep(1000);
+  return NULL;
+}
+
+static void remember_all(struct test_heap *t) {
+  for (int i = 0; i < 3; i++) {
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    test_make_garbage(t->mut, 20 << 20);
+    test_check_table(&t->root);
+    for (uint32_t j = 0; j < 3000; j++)
+      test_store(t->mut, t->root.ref, j, test_make_box(t->mut, j));
+  }
+}
+
+static void large_fields_are_remembered_across_fork(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", "poison");
+  test_make_table(t->mut, &t->root, 3000);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  struct storing_thread self = {.t = t};
+  pthread_t thread;
+  assert_int_equal(pipe(self.pipe), 0);
+  assert_int_equal(pthread_create(&thread, NULL, half_main, &self), 0);
+  gc_deactivate_for_call(t->mut, await_half, &self);
+  for (uint32_t i = 1; i < 3000; i += 2)
+    test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    alarm(60);
+    remember_all(t);
+    _exit(0);
+  }
+  remember_all(t);
+  int status;
+  gc_deactivate(t->mut);
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  gc_reactivate(t->mut);
+  assert_int_equal(status, 0);
+  assert_int_equal(write(self.pipe[1], "", 1), 1);
+  gc_deactivate_for_call(t->mut, join_one, &thread);
+  close(self.pipe[0]);
+  close(self.pipe[1]);
+  test_heap_finish(t);
+}
+
 int main(void) {
   pthread_atfork(prepare_before_library, NULL, NULL);
   const struct CMUnitTest tests[] = {
@@ -332,6 +415,8 @@ int main(void) {
       cmocka_unit_test(children_have_a_whole_heap),
       cmocka_unit_test(parked_threads_do_not_block_fork),
       cmocka_unit_test(fields_are_remembered_in_the_child),
+      cmocka_unit_test(large_fields_are_remembered_in_the_child),
+      cmocka_unit_test(large_fields_are_remembered_across_fork),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

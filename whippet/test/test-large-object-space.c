@@ -22,7 +22,9 @@ gc_is_valid_conservative_ref_displacement(uintptr_t displacement) {
   return displacement == 0 || displacement == 3;
 }
 
+#include "../src/gc-edge-set.h"
 #include "../src/large-object-space.h"
+#include "pages.h"
 
 #define KIB ((size_t)1024)
 #define MIB (1024 * KIB)
@@ -370,34 +372,85 @@ static void log_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
   struct edge_log *log = data;
   (void)heap;
   size_t i = (gc_edge_address(edge) - log->first) / sizeof(uintptr_t);
+  assert_in_range(i, 0, 19999);
   assert_false(log->seen[i]);
   log->seen[i] = 1;
   log->count++;
 }
 
-static void test_remembered_edges(void **state) {
+/* Fields are logged, their chunks reported once, and visited; then forgotten.  */
+static void test_log(void **state) {
   (void)state;
+  if (!GC_GENERATIONAL)
+    return;
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
   static struct edge_log log;
+  static uintptr_t chunks[20000];
   uintptr_t *p = (uintptr_t *)allocate_filled(s, sizeof(uintptr_t) * 20000, 0);
   static const size_t counts[] = {0, 1, 100, 20000, 3, 0, 5000};
   for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+    size_t chunk_count = 0;
     for (size_t pass = 0; pass < 2; pass++)
-      for (size_t j = 0; j < counts[i]; j++)
-        assert_true(large_object_remember_edge(s, as_ref(p),
-                                               gc_edge(&p[j * 7919 % 20000])));
+      for (size_t j = 0; j < counts[i]; j++) {
+        uintptr_t addr = (uintptr_t)&p[j * 7919 % 20000];
+        assert_int_equal(large_field_is_logged(s, addr), pass);
+        if (large_log_field(s, addr))
+          chunks[chunk_count++] = large_chunk(addr);
+      }
     memset(&log, 0, sizeof(log));
     log.first = (uintptr_t)p;
-    large_space_visit_remembered_edges(s, log_edge, NULL, &log);
+    for (size_t j = 0; j < chunk_count; j++)
+      large_chunk_visit_logged_fields(s, chunks[j], log_edge, NULL, &log);
     assert_int_equal(log.count, counts[i]);
     for (size_t j = 0; j < counts[i]; j++)
       assert_true(log.seen[j * 7919 % 20000]);
-    large_space_clear_remembered_edges(s);
-    memset(&log, 0, sizeof(log));
-    large_space_visit_remembered_edges(s, log_edge, NULL, &log);
-    assert_int_equal(log.count, 0);
+    if (i % 2)
+      large_space_clear_logs(s);
+    else
+      for (size_t j = 0; j < chunk_count; j++)
+        large_chunk_clear_log(s, chunks[j]);
+    for (size_t j = 0; j < 20000; j++)
+      assert_false(large_field_is_logged(s, (uintptr_t)&p[j]));
   }
+  free_fixture(f);
+}
+
+/* The log of freed pages goes back with them, but not that of what lives next to
+   them.  */
+static void test_log_of_freed_pages(void **state) {
+  (void)state;
+  if (!GC_GENERATIONAL)
+    return;
+  struct fixture *f = make_fixture(64 * MIB);
+  struct large_space *s = &f->space;
+  pages_forbid_huge(1);
+  size_t size = 9 * MIB, page = gc_platform_page_size();
+  uintptr_t above = (uintptr_t)allocate(s, 3 * page, 0, 1);
+  uintptr_t dead = (uintptr_t)allocate(s, size, 0, 1);
+  uintptr_t below = (uintptr_t)allocate(s, 3 * page, 0, 1);
+  assert_int_equal(above, dead + size);
+  assert_int_equal(below, dead - 3 * page);
+  for (uintptr_t addr = below; addr < above + 3 * page;
+       addr += sizeof(uintptr_t))
+    large_log_field(s, addr);
+  large_space_start_gc(s, 0);
+  large_object_try_mark_atomic(s, gc_ref(above));
+  large_object_try_mark_atomic(s, gc_ref(below));
+  large_space_finish_gc(s, 0);
+  for (uintptr_t addr = dead; addr < above; addr += LARGE_CHUNK_SIZE)
+    large_chunk_clear_log(s, addr);
+  uintptr_t first = ((uintptr_t)large_log_word(s, dead) + page - 1) & -page;
+  uintptr_t last = (uintptr_t)large_log_word(s, above) & -page;
+  assert_int_equal(pages_resident((void *)first, last - first),
+                   (last - first) / page);
+  large_space_release_all(s);
+  assert_int_equal(pages_resident((void *)first, last - first), 0);
+  for (uintptr_t addr = below; addr < above + 3 * page;
+       addr += sizeof(uintptr_t))
+    assert_int_equal(large_field_is_logged(s, addr),
+                     addr < dead || addr >= above);
+  pages_forbid_huge(0);
   free_fixture(f);
 }
 
@@ -685,12 +738,13 @@ static void run_with_faults(enum gc_platform_fault_kind kind) {
         for (int i = 0; i < 60; i++) {
           uintptr_t *p =
               (uintptr_t *)allocate_filled(&s, model_random_size(&rng), 0);
-          if (p)
-            large_object_remember_edge(&s, as_ref(p), gc_edge(p + i));
+          if (p && GC_GENERATIONAL)
+            large_log_field(&s, (uintptr_t)(p + i));
           if (i % 20 == 19) {
             large_space_start_gc(&s, 0);
             large_space_finish_gc(&s, 0);
-            large_space_clear_remembered_edges(&s);
+            if (GC_GENERATIONAL)
+              large_space_clear_logs(&s);
           }
           large_space_verify(&s);
         }
@@ -745,7 +799,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_both_ends_of_the_reservation),
       cmocka_unit_test(test_poison),
       cmocka_unit_test(test_uncleared),
-      cmocka_unit_test(test_remembered_edges),
+      cmocka_unit_test(test_log),
+      cmocka_unit_test(test_log_of_freed_pages),
       cmocka_unit_test(test_random_operations),
       cmocka_unit_test(test_threads),
 #ifdef GC_FAULT_INJECTION

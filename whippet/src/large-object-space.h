@@ -385,6 +385,18 @@ static inline void large_chunk_clear_log(struct large_space *space,
   *large_log_word(space, chunk) = 0;
 }
 
+/* Chunks with logged fields.  Looks at the whole table, for verification.  World
+   stopped.  */
+static inline size_t large_space_logged_chunks(struct large_space *space) {
+  size_t count = 0;
+  pthread_mutex_lock(&space->lock);
+  uintptr_t *end = (uintptr_t *)large_logs_end(space);
+  for (uintptr_t *word = (uintptr_t *)space->logs_committed; word < end; word++)
+    count += *word != 0;
+  pthread_mutex_unlock(&space->lock);
+  return count;
+}
+
 /* For chunks that nobody has recorded.  World stopped.  */
 static inline void large_space_clear_logs(struct large_space *space) {
   pthread_mutex_lock(&space->lock);

@@ -198,6 +198,17 @@ static void verify_empty_list(const struct nofl_empty_list *list) {
   verify_count("length of empty list", list->count, length);
 }
 
+/* Each chunk with logged fields has been recorded, once.  */
+static void heap_verify_logs(struct gc_heap *heap) {
+  size_t recorded = 0;
+  for (struct edge_buffer *buf = heap->full_edges; buf; buf = buf->next)
+    for (size_t i = 0; i < buf->count; i++)
+      recorded +=
+          large_space_contains(&heap->large, gc_edge_address(buf->edges[i]));
+  verify_count("chunks with logged fields", recorded,
+               large_space_logged_chunks(&heap->large));
+}
+
 /* No allocator holds a block.  */
 static void heap_verify_blocks(struct gc_heap *heap) {
   struct nofl_space *space = &heap->space;
@@ -229,6 +240,8 @@ static void heap_verify_blocks(struct gc_heap *heap) {
     verify_count("used blocks", verify_list_length(space->used), count.used_up);
   verify_count("bytes of large objects", space->large_bytes,
                large_space_live_bytes(&heap->large));
+  if (GC_GENERATIONAL && !heap->minor_impossible)
+    heap_verify_logs(heap);
   gc_finalizer_state_verify(heap->finalizers);
 }
 

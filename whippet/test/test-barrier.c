@@ -4,6 +4,7 @@
 
 #include "../src/mmc.c"
 #include "test-heap.h"
+#include "unit.h"
 
 static int is_logged(void *loc) {
   return (*nofl_metadata_byte((uintptr_t)loc) & nofl_log_bit(gc_edge(loc))) !=
@@ -261,10 +262,7 @@ static size_t count_recorded(struct test_heap *t) {
 }
 
 static void check_no_large_log(struct test_heap *t) {
-  struct large_space *space = &t->heap->large;
-  uintptr_t *end = (uintptr_t *)large_logs_end(space);
-  for (uintptr_t *word = (uintptr_t *)space->logs_committed; word < end; word++)
-    assert_int_equal(*word, 0);
+  assert_int_equal(large_space_logged_chunks(&t->heap->large), 0);
 }
 
 /* Dead boxes do not look like live ones.  */
@@ -504,6 +502,27 @@ static void chunks_without_record(void **state) {
   test_heap_finish(t);
 }
 
+/* The verifier compares the log with the record of it.  */
+
+static void collect_unrecorded(void *data) {
+  int unrecorded = *(int *)data;
+  struct test_heap *t = make_patient_heap("verify");
+  make_old_table(t, 3000, GC_COLLECTION_MAJOR);
+  test_store(t->mut, t->root.ref, 5, test_make_box(t->mut, 5));
+  if (unrecorded)
+    large_log_field(&t->heap->large,
+                    (uintptr_t) & ((struct test_node *)t->root.ref)->edges[99]);
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+}
+
+static void verifier_finds_chunks_without_record(void **state) {
+  (void)state;
+  int unrecorded = 0;
+  assert_int_equal(unit_run_in_child(collect_unrecorded, &unrecorded), 0);
+  unrecorded = 1;
+  unit_assert_traps(collect_unrecorded, &unrecorded);
+}
+
 static size_t count_buffers(const struct edge_buffer *buf) {
   size_t count = 0;
   for (; buf; buf = buf->next)
@@ -549,6 +568,7 @@ static void edges_of_gone_threads_share_buffers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(verifier_finds_chunks_without_record),
       cmocka_unit_test(inline_path_agrees_with_the_model),
       cmocka_unit_test(uninteresting_stores_are_not_logged),
       cmocka_unit_test(collections_empty_the_remembered_set),

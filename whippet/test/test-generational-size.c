@@ -163,8 +163,10 @@ static void peak_among_young_garbage(void **state) {
       gc_collect(t->mut, GC_COLLECTION_MAJOR);
       t->root.ref = NULL;
       uint64_t before = fulls(t);
-      test_make_garbage(t->mut,
-                        (MMC_MIN_FULL_INTERVAL + 1) * t->heap->heap_size);
+      /* The adaptive rule goes by measured speeds: while there is much live, the
+         heap may become several times as large.  */
+      for (int i = 0; i < 32 && fulls(t) == before; i++)
+        test_make_garbage(t->mut, t->heap->heap_size);
       assert_true(fulls(t) > before);
       if (TEST_EXACT)
         assert_in_range(t->heap->live_bytes, 0, PEAK / 4);
@@ -175,7 +177,7 @@ static void peak_among_young_garbage(void **state) {
       before = fulls(t);
       for (int i = 0; i < 14; i++)
         test_make_garbage(t->mut, t->heap->heap_size);
-      assert_in_range(fulls(t) - before, 1, 3);
+      assert_in_range(fulls(t) - before, TEST_EXACT ? 1 : 0, 3);
       test_heap_finish(t);
     }
 }

@@ -214,8 +214,7 @@ struct gc_heap {
   /* live_bytes and doomed_bytes at the end of the last full collection.  */
   size_t full_live_bytes;
   size_t full_doomed_bytes;
-  /* After the allocation of so many times the heap's size without a full collection
-     there is one.  */
+  /* There is another after the allocation of so many times what it left free.  */
   uint32_t full_interval;
   /* About what was doomed before and is still alive, since finalizers wait for their
      turn; as of the last full collection.  */

@@ -65,12 +65,12 @@
 /* And for lack of holes, until what they have promoted is this part of what the full
    one left free.  */
 #define MMC_PROMOTED_ROOM 2
-/* A heap that can grow has a full collection after the allocation of so many times its
-   size.  The number doubles from one of these to the next, and is the least again when
-   live data have grown by this part.  */
-#define MMC_GROWN_PART 8
-#define MMC_MIN_FULL_INTERVAL 4
+/* A heap that can grow has a full collection after the allocation of so many times what
+   the last one left free.  The number doubles from one of these to the next, and is
+   the least again when live data have grown by this part.  */
+#define MMC_MIN_FULL_INTERVAL 2
 #define MMC_MAX_FULL_INTERVAL 1024
+#define MMC_GROWN_PART 8
 /* A collection is early that comes before this part of what was free has been
    allocated, if that was at least this part of the heap.  The heap grows instead, by
    this part at a time.  */
@@ -373,7 +373,8 @@ static int heap_is_overdue(struct gc_heap *heap) {
   uint64_t allocated =
       heap_allocation_counter(heap) - heap->counter_at_last_full_gc;
   return GC_GENERATIONAL && heap->sizing.policy != GC_HEAP_SIZE_FIXED &&
-         allocated / heap->full_interval > heap->heap_size;
+         allocated / heap->full_interval >
+             bytes_without(heap->heap_size, heap->full_live_bytes);
 }
 
 /* At the end of a full collection.  Those that nothing else has called for become

@@ -606,8 +606,7 @@ static void mutator_escalate(struct gc_mutator *mut,
     break;
   case ESCALATE_COLLECT_OLD:
     /* Only then it is known whether the heap has to grow.  */
-    if (!heap_is_inhibited(heap) && GC_GENERATIONAL &&
-        heap->sizing.policy != GC_HEAP_SIZE_FIXED &&
+    if (!heap_is_inhibited(heap) && heap->sizing.policy != GC_HEAP_SIZE_FIXED &&
         heap->last_kind == GC_COLLECTION_MINOR)
       heap_collect(heap, mut, kind, request);
     break;
@@ -644,7 +643,7 @@ static int mutator_satisfy(struct gc_mutator *mut,
       return 1;
     if (request->given_up)
       return 0;
-    if (!shared)
+    if (!shared && ++level == ESCALATE_COLLECT_OLD && !GC_GENERATIONAL)
       level++;
   }
   return 0;

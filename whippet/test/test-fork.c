@@ -7,6 +7,8 @@
 #endif
 
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -216,10 +218,23 @@ struct storing_thread {
   struct test_heap *t;
   int pipe[2];
   pid_t id;
-  int is_ready, is_storing;
+  sem_t is_ready, is_storing;
 };
 
 static struct storing_thread *awaited_in_fork;
+
+static void init_storing_thread(struct storing_thread *self,
+                                struct test_heap *t) {
+  *self = (struct storing_thread){.t = t};
+  assert_int_equal(pipe(self->pipe), 0);
+  assert_int_equal(sem_init(&self->is_ready, 0, 0), 0);
+  assert_int_equal(sem_init(&self->is_storing, 0, 0), 0);
+}
+
+static void await(sem_t *semaphore) {
+  while (sem_wait(semaphore) != 0)
+    continue;
+}
 
 static int is_asleep(pid_t thread) {
   char name[64], state;
@@ -238,11 +253,10 @@ static void prepare_before_library(void) {
   if (!self)
     return;
   assert_int_equal(write(self->pipe[1], "", 1), 1);
-  while (!__atomic_load_n(&self->is_storing, __ATOMIC_ACQUIRE))
-    usleep(100);
-  /* Until it waits for this thread.  */
+  await(&self->is_storing);
+  /* Until it waits for this thread, of which only the system can tell.  */
   while (!is_asleep(self->id))
-    usleep(100);
+    sched_yield();
 }
 
 static void *storing_attached(struct gc_stack_addr base, void *data) {
@@ -252,11 +266,11 @@ static void *storing_attached(struct gc_stack_addr base, void *data) {
   char c;
   self->id = gettid();
   in_foreign_code = 1;
-  __atomic_store_n(&self->is_ready, 1, __ATOMIC_RELEASE);
+  sem_post(&self->is_ready);
   while (read(self->pipe[0], &c, 1) != 1)
     continue;
   in_foreign_code = 0;
-  __atomic_store_n(&self->is_storing, 1, __ATOMIC_RELEASE);
+  sem_post(&self->is_storing);
   test_store(mut, self->t->root.ref, STORED_FIELD, box);
   gc_finish_for_thread(mut);
   return NULL;
@@ -290,12 +304,11 @@ static void remember_in_the_child(uint32_t field_count) {
   assert_true(gc_heap_enable_preemption(t->heap, 0, 50, may_park, NULL));
   test_make_table(t->mut, &t->root, field_count);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
-  struct storing_thread self = {.t = t};
+  struct storing_thread self;
   pthread_t thread;
-  assert_int_equal(pipe(self.pipe), 0);
+  init_storing_thread(&self, t);
   assert_int_equal(pthread_create(&thread, NULL, storing_main, &self), 0);
-  while (!__atomic_load_n(&self.is_ready, __ATOMIC_ACQUIRE))
-    usleep(1000);
+  await(&self.is_ready);
   awaited_in_fork = &self;
   pid_t pid = fork();
   awaited_in_fork = NULL;
@@ -346,7 +359,7 @@ static void *half_attached(struct gc_stack_addr base, void *data) {
     test_store(mut, self->t->root.ref, i, box);
   }
   gc_deactivate(mut);
-  __atomic_store_n(&self->is_ready, 1, __ATOMIC_RELEASE);
+  sem_post(&self->is_ready);
   while (read(self->pipe[0], &c, 1) != 1)
     continue;
   gc_reactivate(mut);
@@ -361,8 +374,7 @@ static void *half_main(void *data) {
 static void *await_half(struct gc_mutator *mut, void *data) {
   struct storing_thread *self = data;
   (void)mut;
-  while (!__atomic_load_n(&self->is_ready, __ATOMIC_ACQUIRE))
-    usleep(1000);
+  await(&self->is_ready);
   return NULL;
 }
 
@@ -381,9 +393,9 @@ static void large_fields_are_remembered_across_fork(void **state) {
   struct test_heap *t = test_heap_make("heap-size=16m,parallelism=1", "poison");
   test_make_table(t->mut, &t->root, 3000);
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
-  struct storing_thread self = {.t = t};
+  struct storing_thread self;
   pthread_t thread;
-  assert_int_equal(pipe(self.pipe), 0);
+  init_storing_thread(&self, t);
   assert_int_equal(pthread_create(&thread, NULL, half_main, &self), 0);
   gc_deactivate_for_call(t->mut, await_half, &self);
   for (uint32_t i = 1; i < 3000; i += 2)

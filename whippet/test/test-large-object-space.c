@@ -208,7 +208,7 @@ static void test_marking(void **state) {
 static void test_minor_collections(void **state) {
   (void)state;
   if (!GC_GENERATIONAL)
-    return;
+    skip();
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
   struct gc_ref old = as_ref(allocate_filled(s, 50000, 0));
@@ -382,7 +382,7 @@ static void log_edge(struct gc_edge edge, struct gc_heap *heap, void *data) {
 static void test_log(void **state) {
   (void)state;
   if (!GC_GENERATIONAL)
-    return;
+    skip();
   struct fixture *f = make_fixture(16 * MIB);
   struct large_space *s = &f->space;
   static struct edge_log log;
@@ -421,7 +421,7 @@ static void test_log(void **state) {
 static void test_log_of_freed_pages(void **state) {
   (void)state;
   if (!GC_GENERATIONAL)
-    return;
+    skip();
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
   pages_forbid_huge(1);

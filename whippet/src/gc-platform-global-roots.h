@@ -34,18 +34,24 @@ struct segment_list {
 #define INITIAL_SEGMENTS 64
 #define MAX_EXCLUSIONS 16
 
-/* Written by preparation, under the loader's lock; read by visits.  The
-   collector orders the two, and they are never concurrent.  */
-static struct {
+/* What one heap knows of the segments.  Written by preparation, under the loader's
+   lock; read by visits.  The heap's collector orders the two, and they are never
+   concurrent: another heap, whose collections go their own way, has a list of its
+   own.  */
+struct gc_global_roots {
   int valid;
   int loader_tells;              /* what _r_debug has is about these objects */
   unsigned long long adds, subs; /* the loader's counts of (un)loaded objects */
   uint64_t fingerprint;
   struct segment_list list;
   struct segment initial[INITIAL_SEGMENTS];
-  struct segment exclusions[MAX_EXCLUSIONS];
-  size_t exclusion_count;
-} global_roots;
+};
+
+/* Of all heaps.  */
+static struct {
+  struct segment segments[MAX_EXCLUSIONS];
+  size_t count;
+} exclusions;
 
 /* Two objects of the dynamic loader's list differ in these.  */
 static uint64_t loaded_objects_fingerprint(void) {
@@ -61,8 +67,9 @@ static uint64_t loaded_objects_fingerprint(void) {
   return hash;
 }
 
-static int add_segment(struct segment_list *list, uintptr_t low,
+static int add_segment(struct gc_global_roots *roots, uintptr_t low,
                        uintptr_t high) {
+  struct segment_list *list = &roots->list;
   if (list->count == list->capacity) {
     size_t capacity = list->capacity * 2;
     struct segment *segments =
@@ -70,7 +77,7 @@ static int add_segment(struct segment_list *list, uintptr_t low,
     if (!segments)
       return 0;
     memcpy(segments, list->segments, list->count * sizeof list->segments[0]);
-    if (list->segments != global_roots.initial)
+    if (list->segments != roots->initial)
       gc_platform_release(list->segments,
                           list->capacity * sizeof list->segments[0]);
     list->segments = segments;
@@ -130,57 +137,74 @@ static int visit_object(uintptr_t base, const ElfW(Phdr) * phdr, size_t count,
 
 /* ---- Preparation ---- */
 
+struct preparation {
+  struct gc_global_roots *roots;
+  int begun;
+};
+
 static int record_segment(uintptr_t low, uintptr_t high, void *data) {
   return add_segment(data, low, high);
 }
 
 static int record_object(struct dl_phdr_info *info, size_t size, void *data) {
-  int *first = data;
-  if (*first) {
-    *first = 0;
+  struct preparation *preparation = data;
+  struct gc_global_roots *roots = preparation->roots;
+  if (!preparation->begun) {
+    preparation->begun = 1;
     int has_counts = size >= offsetof(struct dl_phdr_info, dlpi_subs) +
                                  sizeof info->dlpi_subs;
-    if (global_roots.valid && has_counts &&
-        global_roots.adds == info->dlpi_adds &&
-        global_roots.subs == info->dlpi_subs)
+    if (roots->valid && has_counts && roots->adds == info->dlpi_adds &&
+        roots->subs == info->dlpi_subs)
       return 1;
-    global_roots.valid = 1;
-    global_roots.adds = has_counts ? info->dlpi_adds : 0;
-    global_roots.subs = has_counts ? info->dlpi_subs : 0;
+    roots->valid = 1;
+    roots->adds = has_counts ? info->dlpi_adds : 0;
+    roots->subs = has_counts ? info->dlpi_subs : 0;
     /* The loader's lock is held: the list and the counts agree.  */
-    global_roots.fingerprint = loaded_objects_fingerprint();
+    roots->fingerprint = loaded_objects_fingerprint();
     /* Not if this library has been loaded by dlmopen.  */
-    global_roots.loader_tells = &_r_debug && _r_debug.r_map &&
-                                _r_debug.r_map->l_addr == info->dlpi_addr;
-    global_roots.list.count = 0;
-    if (!global_roots.list.segments) {
-      global_roots.list.segments = global_roots.initial;
-      global_roots.list.capacity = INITIAL_SEGMENTS;
+    roots->loader_tells = &_r_debug && _r_debug.r_map &&
+                          _r_debug.r_map->l_addr == info->dlpi_addr;
+    roots->list.count = 0;
+    if (!roots->list.segments) {
+      roots->list.segments = roots->initial;
+      roots->list.capacity = INITIAL_SEGMENTS;
     }
   }
   if (!visit_object(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum,
-                    record_segment, &global_roots.list)) {
-    global_roots.valid = 0;
+                    record_segment, roots)) {
+    roots->valid = 0;
     return 1;
   }
   return 0;
 }
 
-int gc_platform_prepare_global_roots(void) {
-  int first = 1;
-  dl_iterate_phdr(record_object, &first);
-  return global_roots.valid;
+struct gc_global_roots *gc_platform_make_global_roots(void) {
+  return gc_platform_map(sizeof(struct gc_global_roots));
+}
+
+void gc_platform_free_global_roots(struct gc_global_roots *roots) {
+  if (roots->list.segments && roots->list.segments != roots->initial)
+    gc_platform_release(roots->list.segments,
+                        roots->list.capacity * sizeof *roots->list.segments);
+  gc_platform_release(roots, sizeof *roots);
+}
+
+int gc_platform_prepare_global_roots(struct gc_global_roots *roots) {
+  struct preparation preparation = {roots, 0};
+  dl_iterate_phdr(record_object, &preparation);
+  return roots->valid;
 }
 
 void gc_platform_exclude_global_root(void *addr, size_t size) {
-  if (global_roots.exclusion_count < MAX_EXCLUSIONS)
-    global_roots.exclusions[global_roots.exclusion_count++] =
+  if (exclusions.count < MAX_EXCLUSIONS)
+    exclusions.segments[exclusions.count++] =
         (struct segment){(uintptr_t)addr, (uintptr_t)addr + size};
 }
 
 /* ---- Visits ---- */
 
 struct visit_closure {
+  const struct gc_global_roots *roots;
   void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data);
   struct gc_heap *heap;
   void *data;
@@ -223,16 +247,17 @@ static int loader_is_busy(void) {
 
 /* Is the loader's list the one of the last preparation?  Then what is recorded of it
    is mapped.  */
-static int list_is_unchanged(void) {
-  return global_roots.loader_tells && !loader_is_busy() &&
-         global_roots.fingerprint == loaded_objects_fingerprint();
+static int list_is_unchanged(const struct gc_global_roots *roots) {
+  return roots->loader_tells && !loader_is_busy() &&
+         roots->fingerprint == loaded_objects_fingerprint();
 }
 
 static int visit_segment(uintptr_t low, uintptr_t high, void *data) {
-  if (!list_is_unchanged() && !is_mapped(low, high))
+  struct visit_closure *closure = data;
+  if (!list_is_unchanged(closure->roots) && !is_mapped(low, high))
     return 1;
-  return visit_difference(low, high, global_roots.exclusions,
-                          global_roots.exclusion_count, call_visitor, data);
+  return visit_difference(low, high, exclusions.segments, exclusions.count,
+                          call_visitor, data);
 }
 
 /* The program headers of MAP, found without the loader's help.  NULL if they
@@ -274,15 +299,15 @@ static int visit_object_by_info(struct dl_phdr_info *info, size_t size,
 }
 
 void gc_platform_visit_global_conservative_roots(
+    const struct gc_global_roots *roots,
     void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data),
     struct gc_heap *heap, void *data) {
-  struct visit_closure closure = {f, heap, data};
-  if (global_roots.valid &&
-      (loader_is_busy() ||
-       global_roots.fingerprint == loaded_objects_fingerprint())) {
-    for (size_t i = 0; i < global_roots.list.count; i++)
-      visit_segment(global_roots.list.segments[i].low,
-                    global_roots.list.segments[i].high, &closure);
+  struct visit_closure closure = {roots, f, heap, data};
+  if (roots->valid && (loader_is_busy() ||
+                       roots->fingerprint == loaded_objects_fingerprint())) {
+    for (size_t i = 0; i < roots->list.count; i++)
+      visit_segment(roots->list.segments[i].low, roots->list.segments[i].high,
+                    &closure);
   } else if (&_r_debug && _r_debug.r_map) {
     visit_loaded_objects(&closure);
   } else {

@@ -113,18 +113,38 @@ size_t gc_platform_page_size(void) {
   return size;
 }
 
+/* Processors, up to 8192 of them.  */
+struct processors {
+  int known;
+  cpu_set_t sets[8];
+};
+
+static void get_processors(struct processors *processors) {
+  memset(processors, 0, sizeof *processors);
+  processors->known =
+      sched_getaffinity(0, sizeof processors->sets, processors->sets) == 0;
+}
+
+/* Those of the thread that made the first heap.  */
+static struct processors initial_processors;
+
+static void init_once(void) {
+  init_faults();
+  get_processors(&initial_processors);
+}
+
 void gc_platform_init(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   gc_platform_page_size();
-  pthread_once(&once, init_faults);
+  pthread_once(&once, init_once);
 }
 
 int gc_platform_processor_count(void) {
-  cpu_set_t sets[8];
-  memset(sets, 0, sizeof sets);
-  int count = 0;
-  if (sched_getaffinity(0, sizeof sets, sets) == 0)
-    count = CPU_COUNT_S(sizeof sets, sets);
+  struct processors processors;
+  get_processors(&processors);
+  int count = processors.known
+                  ? CPU_COUNT_S(sizeof processors.sets, processors.sets)
+                  : 0;
   if (count < 1)
     count = (int)sysconf(_SC_NPROCESSORS_ONLN);
   return count < 1 ? 1 : count;
@@ -370,6 +390,25 @@ void gc_platform_populate(void *addr, size_t size) {
 
 /* ---- Threads ---- */
 
+/* With a small stack.  ANYWHERE: on any processor that the process had at first.  The
+   creating thread may since have bound itself to one, which is not to be the one that
+   all do their work on.  That fails if none of those is left.  */
+static int create_thread(pthread_t *thread, void *(*f)(void *data), void *data,
+                         int anywhere) {
+  pthread_attr_t attr;
+  if (pthread_attr_init(&attr) != 0)
+    return 0;
+  /* If this is too small for the program's thread-local data, the default
+     remains.  */
+  pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
+  int ok = !anywhere ||
+           pthread_attr_setaffinity_np(&attr, sizeof initial_processors.sets,
+                                       initial_processors.sets) == 0;
+  ok = ok && pthread_create(thread, &attr, f, data) == 0;
+  pthread_attr_destroy(&attr);
+  return ok;
+}
+
 int gc_platform_thread_create(pthread_t *thread, void *(*f)(void *data),
                               void *data) {
   if (fault_injected(GC_PLATFORM_FAULT_THREAD))
@@ -384,21 +423,13 @@ int gc_platform_thread_create(pthread_t *thread, void *(*f)(void *data),
   for (size_t i = 0; i < sizeof synchronous / sizeof synchronous[0]; i++)
     sigdelset(&mask, synchronous[i]);
 
-  pthread_attr_t attr;
-  if (pthread_attr_init(&attr) != 0)
-    return 0;
-  /* If this is too small for the program's thread-local data, the default
-     remains.  */
-  pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
-
   int ok = 0;
   if (pthread_sigmask(SIG_SETMASK, &mask, &saved_mask) == 0) {
-    ok = pthread_create(thread, &attr, f, data) == 0;
-    if (!ok)
-      ok = pthread_create(thread, NULL, f, data) == 0;
+    ok = create_thread(thread, f, data, initial_processors.known) ||
+         create_thread(thread, f, data, 0) ||
+         pthread_create(thread, NULL, f, data) == 0;
     pthread_sigmask(SIG_SETMASK, &saved_mask, NULL);
   }
-  pthread_attr_destroy(&attr);
   return ok;
 }
 

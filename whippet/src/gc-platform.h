@@ -104,7 +104,8 @@ GC_INTERNAL size_t gc_platform_physical_memory(void);
 /* ---- Threads ---- */
 
 /* Start a thread with a small stack, in which all signals but the synchronous
-   ones are blocked.  1, or 0 on failure.  libc may use malloc for this: never
+   ones are blocked, on any of the processors that there were when gc_platform_init
+   was called.  1, or 0 on failure.  libc may use malloc for this: never
    with the world stopped.  */
 GC_INTERNAL int gc_platform_thread_create(pthread_t *thread,
                                           void *(*f)(void *data), void *data);
@@ -136,18 +137,25 @@ static inline void gc_platform_spin_hint(void) {
 
 /* ---- Global roots ---- */
 
+/* What a heap knows of the writable data segments: nothing yet.  NULL if there is no
+   memory.  */
+struct gc_global_roots;
+GC_INTERNAL struct gc_global_roots *gc_platform_make_global_roots(void);
+GC_INTERNAL void gc_platform_free_global_roots(struct gc_global_roots *roots);
+
 /* Bring the list of writable data segments up to date.  The collector calls it
-   before it stops the world, on one thread at a time, since it may have to wait
-   for a thread that loads a library.  1; or 0 if there was no memory for the
-   list, which only makes visits slower.  */
-GC_INTERNAL int gc_platform_prepare_global_roots(void);
+   before it stops the world, for each heap on one thread at a time, since it may
+   have to wait for a thread that loads a library.  1; or 0 if there was no memory
+   for the list, which only makes visits slower.  */
+GC_INTERNAL int gc_platform_prepare_global_roots(struct gc_global_roots *roots);
 
 /* Call F (low, high, HEAP, DATA) for the writable data of the program and of
    each loaded object, without what is read-only after relocation.  World
-   stopped, not concurrent with preparation.  Takes no lock, also if libraries
-   were loaded or unloaded since the last preparation; that only makes it
-   slower.  */
+   stopped, not concurrent with preparation of the same ROOTS.  Takes no lock, also
+   if libraries were loaded or unloaded since the last preparation; that only makes
+   it slower.  */
 GC_INTERNAL void gc_platform_visit_global_conservative_roots(
+    const struct gc_global_roots *roots,
     void (*f)(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data),
     struct gc_heap *heap, void *data);
 

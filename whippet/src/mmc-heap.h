@@ -156,6 +156,7 @@ struct gc_heap {
   struct gc_heap_roots *roots;
   struct gc_pending_ephemerons *pending_ephemerons;
   struct gc_finalizer_state *finalizers;
+  struct gc_global_roots *global_roots; /* if roots are conservative */
 
   /* Polled at safepoints, and a futex on which stopped mutators wait: enum
      mmc_stop, nonzero from the request to stop until restart.  Written with
@@ -171,10 +172,10 @@ struct gc_heap {
   uint32_t epoch;
   /* Counts collections; those that are due to the nursery's limit count as one
      when as much as was free has been allocated.  */
-  uint32_t compaction_clock;
+  uint64_t compaction_clock;
   /* No compaction by choice before the clock shows this, and how long to wait
      after the next one.  */
-  uint32_t next_compaction;
+  uint64_t next_compaction;
   uint32_t compaction_interval;
   uint8_t compaction_was_useful;
   /* The steps of the current round of compactions by choice so far, the blocks they
@@ -184,7 +185,7 @@ struct gc_heap {
   size_t compaction_emptied;
   uint8_t compaction_had_lasted;
   /* Until then, a request does not compact a sparse heap.  */
-  uint32_t next_sparse;
+  uint64_t next_sparse;
   /* The heap should be smaller, but its blocks are sparsely used.  */
   uint8_t shrink_blocked;
   /* When the current or last pause began, in monotonic nanoseconds.  */

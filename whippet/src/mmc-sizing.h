@@ -491,7 +491,7 @@ static int heap_has_sparse_blocks(struct gc_heap *heap) {
    early.  Those for large objects do if blocks that are mostly free have taken
    the room: each collection would find just what the last large objects had.  */
 static int heap_should_compact(struct gc_heap *heap) {
-  int due = (int32_t)(heap->compaction_clock - heap->next_compaction) >= 0;
+  int due = heap->compaction_clock >= heap->next_compaction;
   int stuck = heap_cannot_grow(heap) && heap_is_early(heap) &&
               heap->last_kind != GC_COLLECTION_MINOR;
   if (!heap_moves(heap) || !(due || stuck))
@@ -509,7 +509,7 @@ static int heap_should_compact(struct gc_heap *heap) {
 static int heap_is_sparse(struct gc_heap *heap) {
   if (!heap_moves(heap) || heap->sizing.policy == GC_HEAP_SIZE_FIXED)
     return 0;
-  if ((int32_t)(heap->compaction_clock - heap->next_sparse) < 0)
+  if (heap->compaction_clock < heap->next_sparse)
     return 0;
   return heap_has_sparse_blocks(heap);
 }

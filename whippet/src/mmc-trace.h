@@ -182,8 +182,8 @@ static void trace_root(struct trace_worker *worker, struct trace_root root) {
                          root.kind == TRACE_ROOT_INTERIOR_RANGE, heap, worker);
     return;
   case TRACE_ROOT_GLOBALS:
-    gc_platform_visit_global_conservative_roots(trace_interior_range, heap,
-                                                worker);
+    gc_platform_visit_global_conservative_roots(
+        heap->global_roots, trace_interior_range, heap, worker);
     return;
 #endif
   default:

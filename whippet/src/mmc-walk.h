@@ -275,7 +275,8 @@ static void walk_ambiguous_roots(struct mmc_walk *walk,
                                     &data);
   }
   walk->holder = verify_root_holder("data of the program");
-  gc_platform_visit_global_conservative_roots(walk_interior_root, heap, &data);
+  gc_platform_visit_global_conservative_roots(heap->global_roots,
+                                              walk_interior_root, heap, &data);
   walk->holder = verify_root_holder("pinned root of the heap");
   if (heap->roots)
     gc_trace_heap_pinned_roots(heap->roots, pinned, walk_ambiguous_root, heap,

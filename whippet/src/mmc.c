@@ -147,12 +147,17 @@ static int heap_init(struct gc_heap *heap,
   heap_apply_stress(heap);
   heap->pending_ephemerons = gc_make_pending_ephemerons();
   heap->finalizers = gc_make_finalizer_state(gc_finalizer_priority_count());
-  return heap->pending_ephemerons && heap->finalizers;
+  if (GC_CONSERVATIVE_ROOTS)
+    heap->global_roots = gc_platform_make_global_roots();
+  return heap->pending_ephemerons && heap->finalizers &&
+         (!GC_CONSERVATIVE_ROOTS || heap->global_roots);
 }
 
 static void heap_release(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   heap_release_walk(heap);
+  if (heap->global_roots)
+    gc_platform_free_global_roots(heap->global_roots);
   if (heap->finalizers)
     gc_free_finalizer_state(heap->finalizers);
   if (heap->pending_ephemerons)

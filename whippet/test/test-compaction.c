@@ -210,6 +210,25 @@ static void small_holes_of_a_fixed_heap_are_joined(void **state) {
   test_heap_finish(t);
 }
 
+/* However many collections there were since then.  */
+static void compactions_become_due(void **state) {
+  (void)state;
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=growable,heap-size=4m", NULL);
+  struct gc_heap *heap = t->heap;
+  size_t used_blocks = heap->space.used_blocks;
+  heap->space.used_blocks = 1 << 20;
+  for (int log_2 = 0; log_2 < 63; log_2++) {
+    heap->next_sparse = UINT64_C(1) << log_2;
+    heap->compaction_clock = heap->next_sparse - 1;
+    assert_false(heap_is_sparse(heap));
+    heap->compaction_clock = UINT64_C(2) << log_2;
+    assert_int_equal(heap_is_sparse(heap), NOFL_MOVES);
+  }
+  heap->space.used_blocks = used_blocks;
+  test_heap_finish(t);
+}
+
 /* A compaction makes the next one rarer if it gained little, or if it was due as soon
    as it was allowed, since then the last one has not lasted.  */
 static void compactions_that_do_not_last_become_rarer(void **state) {
@@ -420,6 +439,7 @@ int main(void) {
       cmocka_unit_test(one_pause_is_one_collection),
       cmocka_unit_test(small_holes_cause_no_collections),
       cmocka_unit_test(small_holes_of_a_fixed_heap_are_joined),
+      cmocka_unit_test(compactions_become_due),
       cmocka_unit_test(compactions_that_do_not_last_become_rarer),
       cmocka_unit_test(compactions_by_choice_go_in_steps),
       cmocka_unit_test(very_sparse_blocks_take_larger_steps),

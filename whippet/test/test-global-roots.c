@@ -30,6 +30,37 @@ int mincore(void *addr, size_t length, unsigned char *residency) {
   return syscall(SYS_mincore, addr, length, residency);
 }
 
+/* After the first object.  */
+static void (*during_preparation)(void);
+
+struct iteration {
+  int (*f)(struct dl_phdr_info *info, size_t size, void *data);
+  void *data;
+  int begun;
+};
+
+static int iterate(struct dl_phdr_info *info, size_t size, void *data) {
+  struct iteration *iteration = data;
+  int result = iteration->f(info, size, iteration->data);
+  if (!iteration->begun && during_preparation)
+    during_preparation();
+  iteration->begun = 1;
+  return result;
+}
+
+/* So do these.  */
+int dl_iterate_phdr(int (*f)(struct dl_phdr_info *info, size_t size,
+                             void *data),
+                    void *data) {
+  static int (*real)(
+      int (*f)(struct dl_phdr_info * info, size_t size, void *data),
+      void *data);
+  if (!real)
+    *(void **)&real = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+  struct iteration iteration = {f, data, 0};
+  return real(iterate, &iteration);
+}
+
 static int initialised = 42;
 static int zero;
 static const char *const relocated = "constant";
@@ -54,11 +85,12 @@ static void collect_range(uintptr_t low, uintptr_t high, struct gc_heap *heap,
 }
 
 static struct ranges current;
+static struct gc_global_roots *roots;
 
 static void visit(void) {
   current.count = 0;
   gc_platform_visit_global_conservative_roots(
-      collect_range, (struct gc_heap *)(void *)&current, &current);
+      roots, collect_range, (struct gc_heap *)(void *)&current, &current);
 }
 
 static size_t times_visited(const void *addr) {
@@ -87,10 +119,10 @@ static void test_own_data(void **state) {
   /* Without preparation too.  */
   visit();
   check_own_data();
-  assert_true(gc_platform_prepare_global_roots());
+  assert_true(gc_platform_prepare_global_roots(roots));
   visit();
   check_own_data();
-  assert_true(gc_platform_prepare_global_roots());
+  assert_true(gc_platform_prepare_global_roots(roots));
   visit();
   check_own_data();
 }
@@ -142,7 +174,8 @@ read_range(uintptr_t low, uintptr_t high, struct gc_heap *heap, void *data) {
 static volatile uintptr_t sum;
 
 static void read_all(void) {
-  gc_platform_visit_global_conservative_roots(read_range, NULL, (void *)&sum);
+  gc_platform_visit_global_conservative_roots(roots, read_range, NULL,
+                                              (void *)&sum);
 }
 
 static void test_all_is_readable(void **state) {
@@ -153,7 +186,7 @@ static void test_all_is_readable(void **state) {
 static void test_no_malloc(void **state) {
   (void)state;
   struct mallinfo2 before = mallinfo2();
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   visit();
   struct mallinfo2 after = mallinfo2();
   assert_int_equal(before.uordblks, after.uordblks);
@@ -219,11 +252,11 @@ static void test_library_with_preparation(void **state) {
   struct library library;
   if (!load_library(&library))
     skip();
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   visit();
   assert_true(is_loaded(&library));
   dlclose(library.map);
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   visit();
   assert_false(is_loaded(&library));
   check_own_data();
@@ -233,7 +266,7 @@ static void test_library_with_preparation(void **state) {
 static void test_library_without_preparation(void **state) {
   (void)state;
   struct library library;
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   if (!load_library(&library))
     skip();
   visit();
@@ -243,7 +276,7 @@ static void test_library_without_preparation(void **state) {
   before = current;
 
   /* Both ways find the same.  */
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   visit();
   assert_int_equal(before.count, current.count);
   assert_memory_equal(before.ranges, current.ranges,
@@ -253,6 +286,27 @@ static void test_library_without_preparation(void **state) {
   visit();
   assert_false(is_loaded(&library));
   check_own_data();
+}
+
+/* While this heap's world is stopped, a thread of another heap loads a library and
+   prepares a collection.  */
+static void test_preparation_for_another_heap(void **state) {
+  (void)state;
+  struct gc_global_roots *other = gc_platform_make_global_roots();
+  assert_non_null(other);
+  gc_platform_prepare_global_roots(other);
+  gc_platform_prepare_global_roots(roots);
+  struct library library;
+  if (!load_library(&library))
+    skip();
+  current.count = 0;
+  during_preparation = visit;
+  gc_platform_prepare_global_roots(other);
+  during_preparation = NULL;
+  assert_true(is_loaded(&library));
+  check_own_data();
+  dlclose(library.map);
+  gc_platform_free_global_roots(other);
 }
 
 /* A thread is stopped while it unloads a library: its segments are gone, but
@@ -276,7 +330,7 @@ static void test_library_half_unloaded(void **state) {
   struct library library;
   if (!load_library(&library))
     skip();
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   assert_int_equal(unit_run_in_child(unload_half, &library), 0);
   dlclose(library.map);
 }
@@ -285,7 +339,7 @@ static void test_library_half_unloaded(void **state) {
 static void test_no_memory_for_table(void **state) {
   (void)state;
   gc_platform_fault_inject_from(GC_PLATFORM_FAULT_MAP, 1);
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   visit();
   check_own_data();
   gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 0);
@@ -294,7 +348,7 @@ static void test_no_memory_for_table(void **state) {
 /* The system is not asked about what cannot have changed.  */
 static void test_no_system_calls(void **state) {
   (void)state;
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(roots);
   mincore_calls = 0;
   visit();
   check_own_data();
@@ -309,7 +363,7 @@ static void test_mincore_forbidden(void **state) {
   for (int prepared = 0; prepared < 2; prepared++) {
     visit();
     check_own_data();
-    gc_platform_prepare_global_roots();
+    gc_platform_prepare_global_roots(roots);
   }
   mincore_error = ENOMEM;
   visit();
@@ -320,6 +374,7 @@ static void test_mincore_forbidden(void **state) {
 
 int main(void) {
   gc_platform_init();
+  roots = gc_platform_make_global_roots();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_own_data),
       cmocka_unit_test(test_relro),
@@ -328,6 +383,7 @@ int main(void) {
       cmocka_unit_test(test_no_malloc),
       cmocka_unit_test(test_library_with_preparation),
       cmocka_unit_test(test_library_without_preparation),
+      cmocka_unit_test(test_preparation_for_another_heap),
       cmocka_unit_test(test_no_memory_for_table),
       cmocka_unit_test(test_no_system_calls),
       cmocka_unit_test(test_mincore_forbidden),

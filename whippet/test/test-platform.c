@@ -313,6 +313,38 @@ static void test_thread_create(void **state) {
     assert_false(sigismember(&mask, open[i]));
 }
 
+static void *count_processors(void *data) {
+  *(int *)data = gc_platform_processor_count();
+  return data;
+}
+
+static int created_on(void) {
+  pthread_t thread;
+  int count;
+  assert_true(gc_platform_thread_create(&thread, count_processors, &count));
+  pthread_join(thread, NULL);
+  return count;
+}
+
+/* A thread that has bound itself to one processor does not bind others.  */
+static void test_thread_affinity(void **state) {
+  (void)state;
+  int all = gc_platform_processor_count();
+  cpu_set_t saved, one;
+  assert_int_equal(sched_getaffinity(0, sizeof saved, &saved), 0);
+  CPU_ZERO(&one);
+  for (int i = 0; i < CPU_SETSIZE; i++)
+    if (CPU_ISSET(i, &saved)) {
+      CPU_SET(i, &one);
+      break;
+    }
+  assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+  assert_int_equal(gc_platform_processor_count(), 1);
+  int count = created_on();
+  assert_int_equal(sched_setaffinity(0, sizeof saved, &saved), 0);
+  assert_int_equal(count, all);
+}
+
 static uint32_t futex_word;
 static uint32_t sleepers;
 
@@ -482,6 +514,7 @@ int main(void) {
       cmocka_unit_test(test_limits),
       cmocka_unit_test(test_cancellation),
       cmocka_unit_test(test_thread_create),
+      cmocka_unit_test(test_thread_affinity),
       cmocka_unit_test(test_futex),
       cmocka_unit_test(test_faults),
       cmocka_unit_test(test_faults_in_reserve),

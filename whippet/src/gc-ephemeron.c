@@ -153,20 +153,29 @@ void gc_ephemeron_chain_push(struct gc_ephemeron **loc,
 }
 
 /* An ephemeron is pushed once, or while nobody else uses its chain, so that a chain
-   only loses members behind its head: no ABA.  The link of a dead one may have been advanced already, to the
-   next live one; never back.  */
-struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
+   only loses members behind its head: no ABA.  The link of a dead one may have been
+   advanced already, to the next live one; never back.  LOC is a field of HOLDER, if
+   there is one: what it has stored is younger, perhaps, than what it had.  */
+static struct gc_ephemeron *chain_first_live(struct gc_ephemeron **loc,
+                                             struct gc_ephemeron *holder) {
   struct gc_ephemeron *head = gc_atomic_load(loc);
   while (head && ephemeron_is_dead(head)) {
     struct gc_ephemeron *next = gc_atomic_load(&head->chain);
+    if (holder && next)
+      gc_ephemeron_chain_barrier(holder, gc_edge(loc),
+                                 gc_ref_from_heap_object(next));
     if (gc_atomic_cmpxchg_strong(loc, &head, next))
       head = next;
   }
   return head;
 }
 
+struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc) {
+  return chain_first_live(loc, NULL);
+}
+
 struct gc_ephemeron *gc_ephemeron_chain_next(struct gc_ephemeron *e) {
-  return gc_ephemeron_chain_head(&e->chain);
+  return chain_first_live(&e->chain, e);
 }
 
 /* ---- The table of pending ephemerons ---- */

@@ -232,6 +232,42 @@ static void old_ephemerons_are_pushed_on_young_ones(void **state) {
   test_heap_finish(t);
 }
 
+/* Who passes over a dead ephemeron cuts it out, and has then the rest of the chain
+   in an old object.  */
+static void links_are_advanced_to_young_ephemerons(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=8m", "verify,poison");
+  struct test_handle key = {NULL, NULL};
+  struct test_handle first = {NULL, NULL}, second = {NULL, NULL};
+  struct test_handle chain = {NULL, NULL};
+  test_push(t, &key);
+  test_push(t, &first);
+  test_push(t, &second);
+  test_push(t, &chain);
+  key.ref = test_make_box(t->mut, 1);
+  first.ref = test_make_ephemeron(t->mut, &key, &key);
+  second.ref = test_make_ephemeron(t->mut, &key, &key);
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  struct gc_ephemeron **loc = (struct gc_ephemeron **)&chain.ref;
+  struct gc_ephemeron *young = test_make_ephemeron(t->mut, &key, &key);
+  gc_ephemeron_chain_push(loc, young);
+  gc_ephemeron_chain_push(loc, second.ref);
+  gc_ephemeron_chain_push(loc, first.ref);
+  gc_ephemeron_mark_dead(second.ref);
+  assert_ptr_equal(gc_ephemeron_chain_next(first.ref), young);
+  /* Only the first one leads to the young one now.  */
+  gc_ephemeron_mark_dead(young);
+  assert_null(gc_ephemeron_chain_next(second.ref));
+  gc_collect(t->mut, GC_COLLECTION_MINOR);
+  test_make_garbage(t->mut, 1 << 20);
+  assert_null(gc_ephemeron_chain_next(first.ref));
+  test_pop(t, &chain);
+  test_pop(t, &second);
+  test_pop(t, &first);
+  test_pop(t, &key);
+  test_heap_finish(t);
+}
+
 /* Stores into a field outside of the heap take up no memory each.  */
 static void foreign_fields_are_remembered_once(void **state) {
   (void)state;
@@ -575,6 +611,7 @@ int main(void) {
       cmocka_unit_test(concurrent_stores_are_remembered),
       cmocka_unit_test(large_and_foreign_holders),
       cmocka_unit_test(old_ephemerons_are_pushed_on_young_ones),
+      cmocka_unit_test(links_are_advanced_to_young_ephemerons),
       cmocka_unit_test(foreign_fields_are_remembered_once),
       cmocka_unit_test(each_field_of_a_large_object_is_remembered),
       cmocka_unit_test(repeated_stores_are_recorded_once),

@@ -37,19 +37,27 @@ static void heap_remove_mutator(struct gc_heap *heap, struct gc_mutator *mut) {
 }
 
 /* The thread of A is gone, perhaps in the middle of an inline allocation: what is
-   left of its hole is not used before it is swept.  Where stores are not seen in order
-   an object may have a begin without an end, which whoever walks the block would look
-   for in vain.  */
+   left of its hole is not used before it is swept.  The last object may have an end
+   without a begin, or, where stores are not seen in order, a begin without an end,
+   which whoever walks the block would look for in vain.  */
 static void fork_abandon_hole(struct nofl_allocator *a) {
   a->alloc = a->limit = a->hole_end;
   if (!a->hole_end)
     return;
   uint8_t *first = nofl_block_metadata(nofl_block_of(a->hole_end - 1));
-  uint8_t *meta = nofl_metadata_byte(a->hole_end - 1);
-  while (meta > first && !(*meta & (NOFL_STATE_MASK | NOFL_END)))
-    meta--;
-  if (!(*meta & NOFL_END))
-    *meta = NOFL_STATE_NONE;
+  uint8_t *last = nofl_metadata_byte(a->hole_end - 1);
+  while (last > first && !(*last & (NOFL_STATE_MASK | NOFL_END)))
+    last--;
+  if (!(*last & NOFL_END)) {
+    *last = NOFL_STATE_NONE;
+    return;
+  }
+  uint8_t *begin = last;
+  while (begin > first && !(*begin & NOFL_STATE_MASK) &&
+         (begin == last || !(*begin & NOFL_END)))
+    begin--;
+  if (!(*begin & NOFL_STATE_MASK) || (begin < last && *begin & NOFL_END))
+    *last = NOFL_STATE_NONE;
 }
 
 static void GC_NEVER_INLINE fork_prepare(void) {

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../src/mmc.c"
 #include "gc-preempt.h"
 #include "test-heap.h"
 
@@ -420,6 +421,73 @@ static void large_fields_are_remembered_across_fork(void **state) {
   test_heap_finish(t);
 }
 
+/* What an inline allocation in a thread that is not in the child has stored: of the
+   object's begin and its end, one.  */
+
+struct half_allocation {
+  struct storing_thread thread;
+  size_t granule;
+  uint8_t byte;
+};
+
+static void *allocating_attached(struct gc_stack_addr base, void *data) {
+  struct half_allocation *self = data;
+  struct storing_thread *thread = &self->thread;
+  struct gc_mutator *mut = gc_init_for_thread(base, thread->t->heap);
+  char c;
+  test_make_box(mut, 1);
+  uintptr_t alloc = mut->allocator.alloc;
+  assert_true(mut->allocator.limit - alloc > 3 * NOFL_GRANULE_SIZE);
+  uint8_t *byte = nofl_metadata_byte(alloc + self->granule * NOFL_GRANULE_SIZE);
+  gc_deactivate(mut);
+  *byte = self->byte;
+  sem_post(&thread->is_ready);
+  while (read(thread->pipe[0], &c, 1) != 1)
+    continue;
+  *byte = 0;
+  gc_reactivate(mut);
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *allocating_main(void *data) {
+  return gc_call_with_stack_addr(allocating_attached, data);
+}
+
+static void abandon_half_allocation(size_t granule, uint8_t byte) {
+  struct test_heap *t = test_heap_make("heap-size=8m,parallelism=1", "verify");
+  test_make_table(t->mut, &t->root, 1000);
+  struct half_allocation self = {.granule = granule, .byte = byte};
+  pthread_t thread;
+  init_storing_thread(&self.thread, t);
+  assert_int_equal(pthread_create(&thread, NULL, allocating_main, &self), 0);
+  gc_deactivate_for_call(t->mut, await_half, &self.thread);
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    alarm(60);
+    live_in_child(t);
+  }
+  assert_int_equal(write(self.thread.pipe[1], "", 1), 1);
+  gc_deactivate_for_call(t->mut, join_one, &thread);
+  int status;
+  gc_deactivate(t->mut);
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  gc_reactivate(t->mut);
+  assert_int_equal(status, 0);
+  test_check_table(&t->root);
+  close(self.thread.pipe[0]);
+  close(self.thread.pipe[1]);
+  test_heap_finish(t);
+}
+
+static void half_allocations_are_abandoned(void **state) {
+  (void)state;
+  abandon_half_allocation(2, NOFL_END);
+  abandon_half_allocation(0, NOFL_STATE_YOUNG);
+  abandon_half_allocation(0, NOFL_STATE_YOUNG | NOFL_END);
+}
+
 int main(void) {
   pthread_atfork(prepare_before_library, NULL, NULL);
   const struct CMUnitTest tests[] = {
@@ -429,6 +497,7 @@ int main(void) {
       cmocka_unit_test(fields_are_remembered_in_the_child),
       cmocka_unit_test(large_fields_are_remembered_in_the_child),
       cmocka_unit_test(large_fields_are_remembered_across_fork),
+      cmocka_unit_test(half_allocations_are_abandoned),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

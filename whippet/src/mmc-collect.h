@@ -511,13 +511,19 @@ static void heap_collect_cycle(struct gc_heap *heap,
   heap->epoch++;
 }
 
-/* Sweep what mutators have left, between cycles of a pause.  Where many small
-   objects survive that takes as long as tracing them: all workers do it.  */
+/* Sweep what mutators have left.  Where many small objects survive that takes as
+   long as tracing them: all workers do it.  With heap->lock held; mutators may be
+   running, and then sweep, too.  */
 static void heap_finish_sweeping(struct gc_heap *heap) {
   struct gc_tracer *tracer = &heap->tracer;
   struct nofl_space *space = &heap->space;
+  if (!nofl_space_has_unswept(space))
+    return;
+  nofl_space_lock(space);
+  size_t used_blocks = space->used_blocks;
+  nofl_space_unlock(space);
   if (GC_PARALLEL && tracer->worker_count > 1 &&
-      space->used_blocks >= MMC_PARALLEL_SWEEP_BLOCKS) {
+      used_blocks >= MMC_PARALLEL_SWEEP_BLOCKS) {
     tracer_prepare(tracer, space, 0, 1);
     for (unsigned i = 0; i < tracer->worker_count; i++)
       tracer_add_root(tracer, (struct trace_root){TRACE_ROOT_SWEEP, NULL, 0});
@@ -525,6 +531,7 @@ static void heap_finish_sweeping(struct gc_heap *heap) {
     tracer_trace(tracer);
     tracer_clear_roots(tracer);
   }
+  /* All of it, or what those roots had no room to be noted for.  */
   nofl_space_finish_sweeping(space);
 }
 
@@ -618,7 +625,7 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
                                  enum gc_collection_kind requested,
                                  const struct mmc_request *request) {
 #if GC_CONSERVATIVE_ROOTS
-  gc_platform_prepare_global_roots();
+  gc_platform_prepare_global_roots(heap->global_roots);
 #endif
   tracer_reserve_roots(&heap->tracer, heap->mutator_count * 6 + 16 +
                                           heap->root_range_pieces * 2);
@@ -627,7 +634,7 @@ static void heap_prepare_to_stop(struct gc_heap *heap,
   /* The kind as far as it can be told now.  */
   if (!GC_GENERATIONAL ||
       heap_choose_kind(heap, requested, request) != GC_COLLECTION_MINOR)
-    nofl_space_finish_sweeping(&heap->space);
+    heap_finish_sweeping(heap);
 }
 
 /* Collect.  MUT is the calling thread's running mutator, or NULL.  With

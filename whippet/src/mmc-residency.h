@@ -18,6 +18,12 @@
 
 /* The bound is looked at when so much fresh memory has been taken.  */
 #define MMC_RESIDENCY_STEP ((size_t)1024 * 1024)
+/* So many times that much is given back, and less than one slice more.  */
+#define MMC_RESIDENCY_RATIO 4
+#define MMC_RESIDENCY_SLICE LARGE_DISCARD_SLICE
+_Static_assert(MMC_RESIDENCY_SLICE ==
+                   NOFL_DISCARD_SLICE_BLOCKS * NOFL_BLOCK_SIZE,
+               "slices of either kind are of one size");
 
 /* BYTES of a large object are fresh.  Relaxed: a count without consequences.  */
 static inline void heap_note_fresh_large(struct gc_heap *heap, size_t bytes) {
@@ -53,10 +59,12 @@ static int heap_return_slice_beyond_budget(struct gc_heap *heap) {
 
 static void GC_NEVER_INLINE mutator_bound_residency(struct gc_mutator *mut) {
   struct gc_heap *heap = mut->heap;
-  gc_atomic_store_relaxed(&heap->space.fresh_bytes, (size_t)0);
+  size_t fresh = gc_atomic_swap_relaxed(&heap->space.fresh_bytes, (size_t)0);
+  size_t slices = fresh / (MMC_RESIDENCY_SLICE / MMC_RESIDENCY_RATIO) + 1;
   /* Nobody is to wait for a thread that makes system calls.  */
-  while (!heap_should_stop(heap) && heap_return_slice_beyond_budget(heap)) {
-  }
+  while (slices && !heap_should_stop(heap) &&
+         heap_return_slice_beyond_budget(heap))
+    slices--;
 }
 
 /* After a request was satisfied, and before its memory is used.  */

@@ -104,13 +104,14 @@ struct nofl_space {
   struct gc_reservation *reservation;
 
   /* Taken for small and large objects without being resident, since that was
-     last looked at: mmc-residency.h.  A relaxed atomic.  */
-  size_t fresh_bytes;
+     last looked at: mmc-residency.h.  A relaxed atomic, read whenever an allocator
+     needs another hole: apart from what is written as often.  */
+  __attribute__((aligned(64))) size_t fresh_bytes;
 
   /* Statistics since the last collection; relaxed atomics, added to when an
      allocator leaves a block.  Abandoned: granules of holes that were too small
      for some request and are not in use.  */
-  size_t allocated_granules;
+  __attribute__((aligned(64))) size_t allocated_granules;
   size_t abandoned_granules;
   size_t swept_holes;
   size_t swept_hole_granules;
@@ -233,6 +234,17 @@ static inline struct nofl_block *
 nofl_space_pop_to_sweep_last(struct nofl_space *space, enum nofl_class class) {
   return GC_GENERATIONAL ? nofl_pop_to_sweep(&space->to_sweep_last[class])
                          : NULL;
+}
+
+/* Does a block wait for being swept?  Relaxed: who asks while mutators run gets an
+   estimate, in a pause it is exact.  */
+static inline int nofl_space_has_unswept(struct nofl_space *space) {
+  for (int class = 0; class < NOFL_CLASS_COUNT; class ++)
+    if (gc_atomic_load_relaxed(&space->to_sweep[class]) ||
+        (GC_GENERATIONAL &&
+         gc_atomic_load_relaxed(&space->to_sweep_last[class])))
+      return 1;
+  return 0;
 }
 
 /* In a pause only.  LAST: to be swept when there is no other block any more.  */

@@ -154,7 +154,7 @@ static void mixture_settles(void **state) {
   finish(t);
 }
 
-/* While somebody waits for this thread, it makes no such calls.  */
+/* While somebody waits for this thread, it makes no such calls; nor many at a time.  */
 static void a_stop_is_not_delayed(void **state) {
   (void)state;
   struct test_heap *t =
@@ -176,8 +176,15 @@ static void a_stop_is_not_delayed(void **state) {
   heap->space.fresh_bytes = MMC_RESIDENCY_STEP - 1;
   mutator_check_residency(t->mut);
   assert_int_equal(resident_bytes(heap), before);
-  heap->space.fresh_bytes = MMC_RESIDENCY_STEP;
-  mutator_check_residency(t->mut);
+  for (size_t taken = 0; taken < before / 2; taken += 3 * MMC_RESIDENCY_STEP) {
+    size_t last = resident_bytes(heap);
+    heap->space.fresh_bytes = MMC_RESIDENCY_STEP;
+    mutator_check_residency(t->mut);
+    size_t returned = last - resident_bytes(heap);
+    assert_in_range(returned, 0,
+                    MMC_RESIDENCY_RATIO * MMC_RESIDENCY_STEP +
+                        MMC_RESIDENCY_SLICE);
+  }
   if (TEST_EXACT)
     assert_true(resident_bytes(heap) <= heap_residency_limit(before / 2));
   mutator_leave_library(t->mut);

@@ -184,16 +184,20 @@ next_to_run (struct gc_finalizer *finalizer)
   return &((struct finalizer *) finalizer)->next_to_run;
 }
 
+/* Of many finalizers, this takes long: there are safepoints.  */
 static struct gc_finalizer *
 merge_finalizers (struct gc_finalizer *a, struct gc_finalizer *b)
 {
   struct gc_finalizer *ret = NULL, **tail = &ret;
+  unsigned int rounds = 0;
 
   while (a && b)
     {
       struct gc_finalizer **from
         = ((struct finalizer *) a)->serial > ((struct finalizer *) b)->serial
         ? &a : &b;
+
+      scm_i_gc_safepoint_in_loop (&rounds);
       *tail = *from;
       *from = *next_to_run (*from);
       tail = next_to_run (*tail);
@@ -276,6 +280,7 @@ next_finalizer (scm_thread *thread, struct running_finalizer *running)
 {
   struct gc_finalizer *ret, **loc, *fired = NULL, *f;
   size_t n = 0;
+  unsigned int rounds = 0;
 
   scm_i_pthread_mutex_lock (&scm_i_gc_finalizers_lock);
   if (__atomic_exchange_n (&finalizers_fired, 0, __ATOMIC_ACQ_REL)
@@ -286,6 +291,7 @@ next_finalizer (scm_thread *thread, struct running_finalizer *running)
           *next_to_run (f) = fired;
           fired = f;
           n++;
+          scm_i_gc_safepoint_in_loop (&rounds);
         }
       finalizers_to_run = merge_finalizers (sort_finalizers (fired, n),
                                             finalizers_to_run);

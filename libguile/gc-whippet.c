@@ -137,6 +137,26 @@ set_size_option (struct gc_options *options, int option, const char *name)
              name, value);
 }
 
+/* As GC_MARKERS: STR threads, or as many as the collector can use.  */
+static void
+set_parallelism (struct gc_options *options, const char *str)
+{
+  char *end;
+  long n;
+
+  if (gc_options_parse_and_set (options, GC_OPTION_PARALLELISM, str))
+    return;
+  n = strtol (str, &end, 10);
+  if (*end || n < 1)
+    fprintf (stderr, "guile: warning: GC_MARKERS: invalid value '%s' ignored\n",
+             str);
+  else
+    for (int max = 1024; !gc_options_set_int (options, GC_OPTION_PARALLELISM,
+                                              max);
+         max--)
+      ;
+}
+
 static struct gc_options *
 make_options (void)
 {
@@ -157,10 +177,8 @@ make_options (void)
   set_size_option (options, GC_OPTION_MAXIMUM_HEAP_SIZE,
                    "GC_MAXIMUM_HEAP_SIZE");
   str = getenv ("GC_MARKERS");
-  if (str && *str
-      && !gc_options_parse_and_set (options, GC_OPTION_PARALLELISM, str))
-    fprintf (stderr, "guile: warning: GC_MARKERS: invalid value '%s' ignored\n",
-             str);
+  if (str && *str)
+    set_parallelism (options, str);
 
   /* One option at a time, so that a warning can name it.  */
   str = getenv ("GUILE_GC_OPTIONS");

@@ -49,6 +49,7 @@ struct scm_weak_assoc
   unsigned long upper;          /* n_items above which to grow */
   unsigned long gc_count;       /* when n_items was exact */
   uint64_t died;                /* ephemerons of the heap, at that time */
+  unsigned long next_sample;
 };
 
 /* Primes.  */
@@ -227,6 +228,7 @@ static void
 count_items (scm_t_weak_assoc *assoc)
 {
   unsigned long gc_count = scm_i_gc_count (), n = 0;
+  unsigned int rounds = 0;
   SCM key, value;
 
   if (gc_count == assoc->gc_count)
@@ -234,15 +236,18 @@ count_items (scm_t_weak_assoc *assoc)
   assoc->died = scm_i_gc_ephemerons_died ();
 
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
-    for (scm_t_ephemeron *entry
-           = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
-                                                     assoc->n_buckets, k));
-         entry;
-         entry = scm_i_ephemeron_chain_next (entry))
-      if (read_entry (assoc->kind, entry, &key, &value))
-        n++;
-      else
-        scm_i_ephemeron_break (entry);
+    {
+      scm_i_gc_safepoint_in_loop (&rounds);
+      for (scm_t_ephemeron *entry
+             = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
+                                                       assoc->n_buckets, k));
+           entry;
+           entry = scm_i_ephemeron_chain_next (entry))
+        if (read_entry (assoc->kind, entry, &key, &value))
+          n++;
+        else
+          scm_i_ephemeron_break (entry);
+    }
 
   assoc->n_items = n;
   assoc->gc_count = gc_count;
@@ -257,7 +262,8 @@ maybe_resize (scm_t_weak_assoc *assoc)
   int i = assoc->size_index;
   unsigned long gc_count, n = 0;
 
-  if (assoc->n_items >= assoc->lower && assoc->n_items <= assoc->upper)
+  if (assoc->n_items >= assoc->lower
+      && (assoc->n_items <= assoc->upper || i + 1 == N_SIZES))
     return;
 
   count_items (assoc);
@@ -265,7 +271,7 @@ maybe_resize (scm_t_weak_assoc *assoc)
     do
       i--;
     while (i > assoc->min_size_index && assoc->n_items < sizes[i] / 4);
-  else if (assoc->n_items > assoc->upper && i + 1 < N_SIZES)
+  else if (assoc->n_items > assoc->upper)
     i++;
   if (i == assoc->size_index)
     return;
@@ -275,7 +281,8 @@ maybe_resize (scm_t_weak_assoc *assoc)
   gc_count = scm_i_gc_count ();
 
   /* With the lock held both chains are ours alone, so that entries can
-     change from one to the other.  */
+     change from one to the other.  No safepoint: a fork would find the
+     association in halves.  */
   for (unsigned long k = 0; k < old_n_buckets; k++)
     {
       scm_t_ephemeron *entry, *next;
@@ -303,6 +310,34 @@ maybe_resize (scm_t_weak_assoc *assoc)
   assoc->n_items = n;
   assoc->gc_count = gc_count;
   scm_remember_upto_here_1 (old_buckets);
+}
+
+/* In a large association, a sample tells with an error of some percent how
+   many entries are left.  */
+#define SAMPLED_BUCKETS 1024
+
+static int
+seems_to_be_alive (scm_t_weak_assoc *assoc)
+{
+  unsigned long stride = assoc->n_buckets / SAMPLED_BUCKETS;
+  unsigned long n = 0, n_sampled = 0;
+  SCM key, value;
+
+  if (stride < 16)
+    return 0;
+
+  for (unsigned long k = assoc->next_sample++ % stride;
+       k < assoc->n_buckets;
+       k += stride, n_sampled++)
+    for (scm_t_ephemeron *entry
+           = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
+                                                     assoc->n_buckets, k));
+         entry;
+         entry = scm_i_ephemeron_chain_next (entry))
+      n += read_entry (assoc->kind, entry, &key, &value);
+
+  return (double) n / n_sampled * assoc->n_buckets
+    > assoc->n_items - assoc->n_items / 8;
 }
 
 /* Instead of OLD, unless that is NULL.  */
@@ -473,8 +508,9 @@ scm_i_weak_assoc_vacuum (scm_t_weak_assoc *assoc)
     return;
   begin_exits (assoc);
   /* Counting takes as long as tracing the association; most collections
-     find few of its entries dead.  */
-  if (scm_i_gc_ephemerons_died () - assoc->died > assoc->n_items / 8)
+     find few of its entries dead, whatever has died elsewhere.  */
+  if (scm_i_gc_ephemerons_died () - assoc->died > assoc->n_items / 8
+      && !seems_to_be_alive (assoc))
     {
       count_items (assoc);
       maybe_resize (assoc);

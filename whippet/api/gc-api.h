@@ -110,7 +110,10 @@ GC_API_ size_t gc_object_size(struct gc_heap *heap, struct gc_ref ref);
 
 /* Never move OBJ from now on; this does not keep it alive, and cannot be
    undone.  Test gc_can_pin_objects first.  Any active mutator, atomic with
-   respect to others that pin or log fields of the same object.  */
+   respect to others that pin or log fields of the same object.  But if another
+   thread has just allocated OBJ, it must have passed it on by means that order
+   memory accesses, a lock or a release store: where stores may be seen in another
+   order, the allocation could else undo the pin.  */
 GC_API_ void gc_pin_object(struct gc_mutator *mut, struct gc_ref obj);
 
 /* Stop the world and collect.  On return, a collection of at least

@@ -15,6 +15,7 @@
 
 #include "mmc-heap.h"
 #include "mmc-stop.h"
+#include "nofl-discard.h"
 
 /* The bound is looked at when so much fresh memory has been taken.  */
 #define MMC_RESIDENCY_STEP ((size_t)1024 * 1024)

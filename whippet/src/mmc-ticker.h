@@ -18,6 +18,7 @@
 #define MMC_TICKER_H
 
 #include "mmc-sizing.h"
+#include "nofl-discard.h"
 
 #define MMC_TICK_NSEC UINT64_C(1000000000)
 

@@ -535,45 +535,11 @@ static void nofl_space_add_partly_full(struct nofl_space *space,
   nofl_space_unlock(space);
 }
 
-/* Return the memory of an empty block to the OS, with that of its metadata,
-   which usually are one page.  Nobody reads the metadata of an empty block.  */
-static void nofl_block_discard(struct nofl_space *space,
-                               struct nofl_block *block) {
-  nofl_slab_note_discarded(space, nofl_slab_of((uintptr_t)block));
-  gc_platform_discard((void *)nofl_block_start(block), NOFL_BLOCK_SIZE);
-  if (NOFL_GRANULES_PER_BLOCK % gc_platform_page_size() == 0) {
-    gc_platform_discard(nofl_block_metadata(block), NOFL_GRANULES_PER_BLOCK);
-    block->flags &= ~NOFL_BLOCK_DIRTY_METADATA;
-  }
-  block->flags |= NOFL_BLOCK_ZERO | NOFL_BLOCK_DISCARDED;
-  block->place = NOFL_PLACE_PAGED_OUT;
-}
-
 /* A tick of the clock.  */
 static void nofl_space_advance_clock(struct nofl_space *space) {
   nofl_space_lock(space);
   space->clock++;
   nofl_space_unlock(space);
-}
-
-/* Return the memory of a slice of the blocks that have been empty for TICKS to
-   the OS.  Returns nonzero if there are more.  Not during a collection, but there
-   may be one, or a fork, between two slices: each is complete in itself, and
-   begins with what is the oldest then.  */
-static int nofl_space_discard_slice(struct nofl_space *space, uint32_t ticks) {
-  nofl_space_lock(space);
-  struct nofl_block *block;
-  for (size_t n = 0; (block = space->empty.tail) &&
-                     space->clock - block->empty_since >= ticks &&
-                     n < NOFL_DISCARD_SLICE_BLOCKS;
-       n++) {
-    nofl_empty_remove(&space->empty, block);
-    nofl_block_discard(space, block);
-    nofl_list_push(&space->paged_out, block);
-  }
-  int more = block && space->clock - block->empty_since >= ticks;
-  nofl_space_unlock(space);
-  return more;
 }
 
 /* How many blocks are empty and resident.  */

@@ -494,6 +494,73 @@ static void memory_is_returned_in_slices(void **state) {
   test_heap_finish(t);
 }
 
+/* With pages of SIZE bytes, which hold the metadata of some blocks: it goes when all
+   of these have gone.  */
+static void check_metadata_of_pages(size_t size) {
+  size_t per_page = size / NOFL_GRANULES_PER_BLOCK;
+  struct nofl_slab *slab = gc_platform_reserve(NOFL_SLAB_SIZE, NOFL_SLAB_SIZE);
+  assert_non_null(slab);
+  assert_true(gc_platform_commit(slab, NOFL_SLAB_SIZE));
+  for (size_t i = NOFL_META_BLOCKS_PER_SLAB; i < NOFL_BLOCKS_PER_SLAB; i++) {
+    memset(nofl_block_metadata(&slab->blocks[i]), 1, NOFL_GRANULES_PER_BLOCK);
+    *(uint8_t *)nofl_block_start(&slab->blocks[i]) = 1;
+    slab->blocks[i].flags = NOFL_BLOCK_DIRTY_METADATA;
+    slab->blocks[i].place = NOFL_PLACE_EMPTY;
+  }
+  slab->block_marks[0] = 1;
+  /* In runs of three, the even ones first.  */
+  for (size_t odd = 0; odd < 2; odd++)
+    for (size_t i = NOFL_META_BLOCKS_PER_SLAB; i < NOFL_BLOCKS_PER_SLAB;
+         i += 3) {
+      if (i % 2 != odd)
+        continue;
+      struct nofl_block_run run = {slab, i, i + 1};
+      slab->blocks[i].place = NOFL_PLACE_PAGED_OUT;
+      for (size_t j = i + 1; j < i + 3 && j < NOFL_BLOCKS_PER_SLAB; j++) {
+        slab->blocks[j].place = NOFL_PLACE_PAGED_OUT;
+        assert_true(nofl_run_extend(&run, &slab->blocks[j]));
+      }
+      nofl_run_discard(&run, size);
+      for (size_t k = 0; k < NOFL_BLOCKS_PER_SLAB; k++) {
+        struct nofl_block *block = &slab->blocks[k];
+        size_t first = k / per_page * per_page;
+        int gone = first >= NOFL_META_BLOCKS_PER_SLAB;
+        for (size_t l = first; l < first + per_page; l++)
+          gone = gone && slab->blocks[l].place == NOFL_PLACE_PAGED_OUT;
+        if (k < NOFL_META_BLOCKS_PER_SLAB)
+          continue;
+        assert_int_equal(*nofl_block_metadata(block), !gone);
+        assert_int_equal(block->flags, gone ? 0 : NOFL_BLOCK_DIRTY_METADATA);
+        assert_int_equal(*(uint8_t *)nofl_block_start(block),
+                         block->place != NOFL_PLACE_PAGED_OUT);
+      }
+    }
+  assert_int_equal(slab->block_marks[0], 1);
+  gc_platform_release(slab, NOFL_SLAB_SIZE);
+}
+
+static void metadata_of_large_pages_goes_when_all_has_gone(void **state) {
+  (void)state;
+  for (size_t size = gc_platform_page_size(); size <= 65536; size *= 4)
+    check_metadata_of_pages(size);
+}
+
+static void runs_are_of_neighbours(void **state) {
+  (void)state;
+  static struct nofl_slab *slab;
+  slab = gc_platform_reserve(2 * NOFL_SLAB_SIZE, NOFL_SLAB_SIZE);
+  assert_non_null(slab);
+  struct nofl_block_run run = {slab, 20, 21};
+  assert_false(nofl_run_extend(&run, &slab->blocks[20]));
+  assert_false(nofl_run_extend(&run, &slab->blocks[22]));
+  assert_false(nofl_run_extend(&run, &slab[1].blocks[21]));
+  assert_true(nofl_run_extend(&run, &slab->blocks[21]));
+  assert_true(nofl_run_extend(&run, &slab->blocks[19]));
+  assert_int_equal(run.low, 19);
+  assert_int_equal(run.high, 22);
+  gc_platform_release(slab, 2 * NOFL_SLAB_SIZE);
+}
+
 static void *tick_once(void *data) {
   struct test_heap *t = data;
   uint64_t counter = 0;
@@ -793,6 +860,8 @@ int main(void) {
       cmocka_unit_test(objects_are_moved_once),
       cmocka_unit_test(memory_returns_to_the_system),
       cmocka_unit_test(memory_is_returned_in_slices),
+      cmocka_unit_test(metadata_of_large_pages_goes_when_all_has_gone),
+      cmocka_unit_test(runs_are_of_neighbours),
       cmocka_unit_test(long_ticks_let_others_in),
       cmocka_unit_test(ticks_do_not_disturb_collections),
       cmocka_unit_test(slabs_partly_given_back_have_small_pages),

@@ -123,10 +123,11 @@ static inline void large_space_prepare(const struct large_space *space,
       large_state(&space->runs[large_page_index(space, (uintptr_t)mem)]) ==
       LARGE_YOUNG);
   size_t size = large_space_size_in_bytes(space, bytes);
+  struct large_range range = {(uintptr_t)mem, (uintptr_t)mem + size};
   if (dirty && !clear)
     memset(mem, 0, gc_allocator_small_granule_size());
   else if (dirty && size >= LARGE_DISCARD_THRESHOLD)
-    gc_platform_discard(mem, size);
+    large_make_zero(space, range, range);
   else if (dirty)
     memset(mem, 0, size);
 }
@@ -466,10 +467,16 @@ static inline void large_space_destroy(struct large_space *space) {
   space->logs = NULL;
 }
 
+/* Of a space to be made.  */
+static inline size_t large_default_page_size(void) {
+  size_t size = gc_platform_page_size();
+  return size < LARGE_MAX_PAGE_SIZE ? size : LARGE_MAX_PAGE_SIZE;
+}
+
 /* Bytes of the largest reservation whose pages an index can count.  */
 static inline size_t large_space_max_reservation(void) {
   size_t pages = UINT32_MAX - 2;
-  size_t page_size = gc_platform_page_size();
+  size_t page_size = large_default_page_size();
   size_t most = pages > SIZE_MAX / page_size ? SIZE_MAX : pages * page_size;
   return most & ~(GC_RESERVATION_UNIT - 1);
 }
@@ -478,29 +485,31 @@ static inline size_t large_space_max_reservation(void) {
    reservation is larger than large_space_max_reservation.  */
 static inline int large_space_init(struct large_space *space,
                                    struct gc_reservation *res) {
-  size_t page_size = gc_platform_page_size();
+  size_t system_page = gc_platform_page_size();
+  size_t page_size = large_default_page_size();
   size_t pages = gc_reservation_size(res) / page_size + 1;
   *space = (struct large_space){0};
-  if (page_size - 1 > UINT16_MAX ||
-      gc_reservation_size(res) > large_space_max_reservation())
+  if (gc_reservation_size(res) > large_space_max_reservation())
     return 0;
   space->reservation = res;
   space->page_shift = __builtin_ctzll(page_size);
+  space->system_page_size = system_page;
   space->limit = space->bottom = res->limit;
   space->origin = res->base - page_size;
   space->current_mark = LARGE_MARK_0;
   if (pthread_mutex_init(&space->lock, NULL) != 0)
     return 0;
-  /* The tables are committed from their ends, which must lie between pages.  */
-  space->table_pages = (pages + page_size - 1) & ~(page_size - 1);
+  /* The tables are committed from their ends, which must lie between pages of the
+     system.  */
+  space->table_pages = (pages + system_page - 1) & ~(system_page - 1);
   size_t starts_size = space->table_pages * sizeof(*space->starts);
   size_t runs_size = space->table_pages * sizeof(*space->runs);
-  space->starts = gc_platform_reserve(starts_size, page_size);
-  space->runs = gc_platform_reserve(runs_size, page_size);
+  space->starts = gc_platform_reserve(starts_size, system_page);
+  space->runs = gc_platform_reserve(runs_size, system_page);
   space->starts_reserved = (uintptr_t)space->starts;
   space->runs_reserved = (uintptr_t)space->runs;
   if (GC_GENERATIONAL)
-    space->logs = gc_platform_reserve(large_logs_size(space), page_size);
+    space->logs = gc_platform_reserve(large_logs_size(space), system_page);
   space->logs_reserved = (uintptr_t)space->logs;
   if (!space->starts || !space->runs || (GC_GENERATIONAL && !space->logs)) {
     large_space_destroy(space);

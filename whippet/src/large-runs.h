@@ -2,7 +2,9 @@
 /* Large object space, lower half: the pages.
 
    The space is the high part of the heap's reservation, [bottom, limit), and
-   grows downwards.  The range is tiled by runs of pages.  Side tables are committed
+   grows downwards.  The range is tiled by runs of pages, of at most 4 KiB: where the
+   system's are larger, an object is not to take as much as one of these.  Then memory
+   goes back to the system when all of a system's page is free.  Side tables are committed
    along with it, two indexed by page, and in generational builds one by chunk, which
    is the memory that a word of log bits describes:
 
@@ -57,6 +59,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "gc-assert.h"
 #include "gc-atomics.h"
@@ -72,6 +75,8 @@
 #define LARGE_QUARANTINE_TICKS 2
 /* Side tables are committed in units of this size.  */
 #define LARGE_TABLE_UNIT ((size_t)64 * 1024)
+/* The system's pages may be smaller.  */
+#define LARGE_MAX_PAGE_SIZE ((size_t)4096)
 /* A word of log bits describes so many bytes, which divide a page.  */
 #define LARGE_CHUNK_SIZE (8 * sizeof(uintptr_t) * sizeof(uintptr_t))
 /* How many runs of the list of its own size class an allocation looks at.  */
@@ -122,6 +127,7 @@ struct large_space {
   /* Address of the page with index 0: one page before the reservation.  */
   uintptr_t origin;
   uint8_t page_shift;
+  size_t system_page_size;
   /* Changes only at the start of full collections.  */
   uint8_t current_mark;
   /* Stress mode: overwrite the contents of freed objects.  */
@@ -403,7 +409,8 @@ static inline int large_grow_for(struct large_space *space, uint32_t pages) {
     if (large_state(first) == LARGE_ZERO)
       pages = pages > first->pages ? pages - first->pages : 1;
   }
-  size_t bytes = (size_t)pages << space->page_shift;
+  size_t mask = space->system_page_size - 1;
+  size_t bytes = (((size_t)pages << space->page_shift) + mask) & ~mask;
   return (bytes < LARGE_GROWTH_BYTES &&
           large_grow(space, LARGE_GROWTH_BYTES)) ||
          large_grow(space, bytes);
@@ -411,29 +418,66 @@ static inline int large_grow_for(struct large_space *space, uint32_t pages) {
 
 /* ---- Returning memory to the OS ---- */
 
-/* The PAGES at IDX, a part of the free run at START, have been given back: so are
-   those pages of log that describe some of them, and nothing outside of the run.
-   Who allocates there later waits for the lock.  */
-static inline void large_discard_logs(struct large_space *space, uint32_t start,
-                                      uint32_t idx, uint32_t pages) {
-  uintptr_t mask = large_page_size(space) - 1;
-  uint32_t end = start + space->runs[start].pages;
-  uintptr_t low =
-      (uintptr_t)large_log_word(space, large_page_address(space, idx));
-  uintptr_t high =
-      (uintptr_t)large_log_word(space, large_page_address(space, idx + pages));
-  uintptr_t least =
-      (uintptr_t)large_log_word(space, large_page_address(space, start));
-  uintptr_t most =
-      (uintptr_t)large_log_word(space, large_page_address(space, end));
-  low &= ~mask;
-  high = (high + mask) & ~mask;
-  if (low < least)
-    low = (least + mask) & ~mask;
-  if (high > most)
-    high = most & ~mask;
-  if (low < high)
-    gc_platform_discard((void *)low, high - low);
+struct large_range {
+  uintptr_t low, high;
+};
+
+/* Discard the system's pages around PART that are in WHOLE; returns what they
+   cover, which may be nothing.  */
+static inline struct large_range
+large_discard_within(const struct large_space *space, struct large_range part,
+                     struct large_range whole) {
+  uintptr_t mask = space->system_page_size - 1;
+  uintptr_t low = part.low & ~mask, high = (part.high + mask) & ~mask;
+  if (low < whole.low)
+    low = (whole.low + mask) & ~mask;
+  if (high > whole.high)
+    high = whole.high & ~mask;
+  if (low >= high)
+    return (struct large_range){part.low, part.low};
+  gc_platform_discard((void *)low, high - low);
+  return (struct large_range){low, high};
+}
+
+/* Make PART zero, where possible by discarding pages that are in WHOLE, all of which
+   is free.  */
+static inline void large_make_zero(const struct large_space *space,
+                                   struct large_range part,
+                                   struct large_range whole) {
+  struct large_range gone = large_discard_within(space, part, whole);
+  if (part.low < gone.low)
+    memset((void *)part.low, 0, gone.low - part.low);
+  if (gone.high < part.high)
+    memset((void *)gone.high, 0, part.high - gone.high);
+}
+
+static inline struct large_range
+large_page_range(const struct large_space *space, uint32_t idx,
+                 uint32_t pages) {
+  return (struct large_range){large_page_address(space, idx),
+                              large_page_address(space, idx + pages)};
+}
+
+static inline struct large_range
+large_log_range(const struct large_space *space, struct large_range range) {
+  return (struct large_range){(uintptr_t)large_log_word(space, range.low),
+                              (uintptr_t)large_log_word(space, range.high)};
+}
+
+/* The PAGES at IDX are to go back to the system: those of the system that are in
+   the free run at START, whose other pages are zero already, and those pages of log
+   that describe some of them, and nothing outside of the run.  Who allocates there
+   later waits for the lock.  */
+static inline void large_discard_pages(struct large_space *space,
+                                       uint32_t start, uint32_t idx,
+                                       uint32_t pages) {
+  struct large_range part = large_page_range(space, idx, pages);
+  struct large_range whole =
+      large_page_range(space, start, space->runs[start].pages);
+  large_make_zero(space, part, whole);
+  if (GC_GENERATIONAL)
+    large_discard_within(space, large_log_range(space, part),
+                         large_log_range(space, whole));
 }
 
 /* Discard up to one slice of a run that has been dirty for TICKS.  Return 0 if
@@ -454,15 +498,12 @@ static inline int large_discard_slice(struct large_space *space,
     if (slice > pages)
       slice = pages;
     large_unlink(space, idx);
-    gc_platform_discard((void *)large_page_address(space, idx),
-                        (size_t)slice << space->page_shift);
     if (slice < pages) {
       large_set_tile(space, idx, slice, LARGE_ABSORBED);
       large_add_free(space, idx + slice, pages - slice, LARGE_DIRTY, freed);
     }
     uint32_t start = large_add_free(space, idx, slice, LARGE_ZERO, 0);
-    if (GC_GENERATIONAL)
-      large_discard_logs(space, start, idx, slice);
+    large_discard_pages(space, start, idx, slice);
     return 1;
   }
   return 0;

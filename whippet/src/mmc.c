@@ -703,10 +703,12 @@ static void *mutator_allocate_small(struct gc_mutator *mut, size_t bytes,
 static void mutator_populate(struct gc_mutator *mut, void *mem, size_t size) {
   if (size >= LARGE_POPULATE_THRESHOLD)
     return;
-  for (size_t offset = 0; offset < size && !heap_should_stop(mut->heap);
-       offset += MMC_POPULATE_SLICE) {
-    size_t rest = size - offset;
-    gc_platform_populate((char *)mem + offset,
+  uintptr_t mask = gc_platform_page_size() - 1;
+  uintptr_t end = ((uintptr_t)mem + size + mask) & ~mask;
+  for (uintptr_t addr = (uintptr_t)mem & ~mask;
+       addr < end && !heap_should_stop(mut->heap); addr += MMC_POPULATE_SLICE) {
+    size_t rest = end - addr;
+    gc_platform_populate((void *)addr,
                          rest < MMC_POPULATE_SLICE ? rest : MMC_POPULATE_SLICE);
   }
 }

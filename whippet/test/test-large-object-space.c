@@ -47,6 +47,9 @@ struct fixture {
   struct large_space space;
 };
 
+/* If it is not to be what it is.  */
+static size_t system_page_size;
+
 static struct fixture *make_fixture(size_t size) {
   /* More aligned than what test_calloc returns.  */
   struct fixture *f = aligned_alloc(_Alignof(struct fixture), sizeof(*f));
@@ -54,6 +57,8 @@ static struct fixture *make_fixture(size_t size) {
   memset(f, 0, sizeof(*f));
   assert_true(gc_reservation_init(&f->res, size, size));
   assert_true(large_space_init(&f->space, &f->res));
+  if (system_page_size)
+    f->space.system_page_size = system_page_size;
   return f;
 }
 
@@ -103,7 +108,7 @@ static void test_attributes(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
-  size_t page = gc_platform_page_size();
+  size_t page = large_page_size(s);
   for (unsigned kind = 0; kind < 32; kind += 8) {
     size_t bytes = 8193 + 4000 * kind;
     char *p = allocate_filled(s, bytes, kind);
@@ -151,7 +156,7 @@ static void test_conservative_resolution(void **state) {
   (void)state;
   struct fixture *f = make_fixture(64 * MIB);
   struct large_space *s = &f->space;
-  size_t page = gc_platform_page_size();
+  size_t page = large_page_size(s);
   uintptr_t p = (uintptr_t)allocate_filled(s, 5 * page - 7, 0);
   assert_int_equal(resolve(s, p, 0), p);
   /* Embedders are asked where roots are ambiguous.  */
@@ -548,7 +553,7 @@ static void model_collect(struct model *m) {
 }
 
 static uintptr_t model_lookup(struct model *m, uintptr_t addr) {
-  size_t mask = gc_platform_page_size() - 1;
+  size_t mask = large_page_size(&m->f->space) - 1;
   for (size_t i = 0; i < m->count; i++)
     if (addr - m->objects[i].start < ((m->objects[i].bytes + mask) & ~mask))
       return m->objects[i].start;
@@ -627,6 +632,65 @@ static void test_random_operations(void **state) {
   unsigned runs = getenv("GC_TEST_QUICK") ? 8 : 40;
   for (unsigned i = 0; i < runs; i++)
     run_model(seed + i, sizes[i % 4], 500);
+}
+
+/* ---- Large pages of the system ---- */
+
+static size_t count_resident(const void *mem, size_t bytes) {
+  return pages_resident((void *)mem, bytes) * gc_platform_page_size();
+}
+
+/* Objects that share pages of the system: these go back when the last of them has
+   died.  */
+static void check_shared_pages(size_t page) {
+  struct fixture *f = make_fixture(16 * MIB);
+  struct large_space *s = &f->space;
+  enum { N = 100 };
+  static char *objects[N];
+  size_t bytes = 9 * KIB, total = N * large_space_size_in_bytes(s, bytes);
+  pages_forbid_huge(1);
+  for (int i = 0; i < N; i++)
+    objects[i] = allocate_filled(s, bytes, 0);
+  assert_int_equal(large_space_live_bytes(s), total);
+  char *low = objects[0], *high = objects[0];
+  for (int i = 0; i < N; i++) {
+    low = objects[i] < low ? objects[i] : low;
+    high = objects[i] > high ? objects[i] : high;
+  }
+  assert_int_equal(high + total / N - low, total);
+  for (int odd = 0; odd < 2; odd++) {
+    large_space_start_gc(s, 0);
+    for (int i = 0; i < N; i++)
+      if (!odd && i % 2)
+        large_object_try_mark_atomic(s, as_ref(objects[i]));
+    large_space_finish_gc(s, 0);
+    large_space_release_all(s);
+    assert_int_equal(large_space_quarantined_bytes(s), 0);
+    assert_int_equal(large_space_verify(s), odd ? 0 : N / 2);
+    for (int i = 1; !odd && i < N; i += 2)
+      for (size_t j = 0; j < bytes; j += 512)
+        assert_int_equal(objects[i][j], 0x77);
+  }
+  /* But for the pages at both ends.  */
+  assert_true(count_resident(low, total) <= 2 * page);
+  for (int i = 0; i < N; i++)
+    assert_non_null(allocate_filled(s, bytes, 0));
+  pages_forbid_huge(0);
+  free_fixture(f);
+}
+
+static void test_large_system_pages(void **state) {
+  (void)state;
+  static const size_t sizes[] = {4 * MIB, 16 * MIB, 64 * MIB};
+  for (size_t page = 4 * KIB; page <= 64 * KIB; page *= 4) {
+    if (page < gc_platform_page_size())
+      continue;
+    system_page_size = page;
+    check_shared_pages(page);
+    for (unsigned i = 0; i < 6; i++)
+      run_model(seed + i, sizes[i % 3], 500);
+  }
+  system_page_size = 0;
 }
 
 /* ---- Threads ---- */
@@ -802,6 +866,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_log),
       cmocka_unit_test(test_log_of_freed_pages),
       cmocka_unit_test(test_random_operations),
+      cmocka_unit_test(test_large_system_pages),
       cmocka_unit_test(test_threads),
 #ifdef GC_FAULT_INJECTION
       cmocka_unit_test(test_failing_system_calls),

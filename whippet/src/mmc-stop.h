@@ -133,10 +133,31 @@ static inline void heap_unlock(struct gc_heap *heap) {
   pthread_mutex_unlock(&heap->lock);
 }
 
-/* Wait until MUT is not running; DEADLINE is when the grace period ends.  */
+/* A stop of the world: when the grace period ends, and whether who was running then
+   has been signalled.  */
+struct mmc_stop_progress {
+  uint64_t deadline;
+  int has_signalled;
+};
+
+/* How long a signalled mutator may take before it is signalled again.  */
+#define MMC_SIGNAL_RETRY_NSEC ((uint64_t)500 * 1000)
+#define MMC_MAX_SIGNAL_RETRY_NSEC ((uint64_t)4 * 1000 * 1000)
+
+/* The second step, for MUT and those after it in the list: many threads handle the
+   signal at the same time.  */
+static void heap_signal_running(struct gc_heap *heap, struct gc_mutator *mut,
+                                struct gc_mutator *caller) {
+  for (struct gc_mutator *m = mut; m; m = m->next)
+    if (m != caller && gc_atomic_load_relaxed(&m->status) == MUTATOR_RUNNING)
+      pthread_kill(m->thread, heap->preemption.signal_number);
+}
+
+/* Wait until MUT is not running; those before it in the list are not, but for CALLER.  */
 static void heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
-                               uint64_t deadline) {
-  uint64_t retry = 500 * 1000;
+                               struct gc_mutator *caller,
+                               struct mmc_stop_progress *progress) {
+  uint64_t deadline = progress->deadline, retry = MMC_SIGNAL_RETRY_NSEC;
   while (__atomic_load_n(&mut->status, __ATOMIC_SEQ_CST) == MUTATOR_RUNNING) {
     if (!heap->preemption.signal_number) {
       gc_platform_futex_wait(&mut->status, MUTATOR_RUNNING);
@@ -144,9 +165,15 @@ static void heap_await_mutator(struct gc_heap *heap, struct gc_mutator *mut,
     }
     uint64_t now = gc_platform_monotonic_nanoseconds();
     if (now >= deadline) {
-      pthread_kill(mut->thread, heap->preemption.signal_number);
+      if (!progress->has_signalled) {
+        heap_signal_running(heap, mut, caller);
+        progress->has_signalled = 1;
+        progress->deadline = now + retry;
+      } else {
+        pthread_kill(mut->thread, heap->preemption.signal_number);
+      }
       deadline = now + retry;
-      if (retry < 4 * 1000 * 1000)
+      if (retry < MMC_MAX_SIGNAL_RETRY_NSEC)
         retry *= 2;
     }
     gc_platform_futex_wait_timed(&mut->status, MUTATOR_RUNNING, deadline - now);
@@ -191,15 +218,15 @@ static void heap_let_others_run(struct gc_heap *heap, struct gc_mutator *mut) {
 static void heap_stop_world(struct gc_heap *heap, struct gc_mutator *mut) {
   __atomic_store_n(&heap->stop_flag, STOP_ALL, __ATOMIC_SEQ_CST);
   HEAP_EVENT(heap, waiting_for_stop);
-  uint64_t deadline = 0;
+  struct mmc_stop_progress progress = {0, 0};
   if (heap->preemption.signal_number) {
-    deadline =
+    progress.deadline =
         gc_platform_monotonic_nanoseconds() + heap->preemption.grace_nsec;
     heap_signal_sleepers(heap, mut);
   }
   for (struct gc_mutator *m = heap->mutators; m; m = m->next)
     if (m != mut) {
-      heap_await_mutator(heap, m, deadline);
+      heap_await_mutator(heap, m, mut, &progress);
       uint32_t status = gc_atomic_load_relaxed(&m->status);
       m->signalled_before = status == MUTATOR_SIGNALLED;
       m->was_stopped = status != MUTATOR_INACTIVE;

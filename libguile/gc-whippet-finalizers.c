@@ -184,9 +184,24 @@ next_to_run (struct gc_finalizer *finalizer)
   return &((struct finalizer *) finalizer)->next_to_run;
 }
 
-/* Of many finalizers, this takes long: there are safepoints.  */
+/* Sorting many finalizers takes long: in each round the world may stop, and no
+   more.  What follows from a collection is left to the next safepoint, since
+   the lock is held.  */
+static void
+stop_in_loop (scm_thread *thread, unsigned int *n)
+{
+  if (SCM_UNLIKELY ((++*n & 1023) == 0)
+      && (__atomic_load_n (&thread->poll, __ATOMIC_RELAXED)
+          & SCM_I_POLL_STOP))
+    {
+      __atomic_fetch_and (&thread->poll, ~SCM_I_POLL_STOP, __ATOMIC_SEQ_CST);
+      gc_safepoint (thread->mutator);
+    }
+}
+
 static struct gc_finalizer *
-merge_finalizers (struct gc_finalizer *a, struct gc_finalizer *b)
+merge_finalizers (scm_thread *thread, struct gc_finalizer *a,
+                  struct gc_finalizer *b)
 {
   struct gc_finalizer *ret = NULL, **tail = &ret;
   unsigned int rounds = 0;
@@ -197,7 +212,7 @@ merge_finalizers (struct gc_finalizer *a, struct gc_finalizer *b)
         = ((struct finalizer *) a)->serial > ((struct finalizer *) b)->serial
         ? &a : &b;
 
-      scm_i_gc_safepoint_in_loop (&rounds);
+      stop_in_loop (thread, &rounds);
       *tail = *from;
       *from = *next_to_run (*from);
       tail = next_to_run (*tail);
@@ -207,18 +222,23 @@ merge_finalizers (struct gc_finalizer *a, struct gc_finalizer *b)
 }
 
 static struct gc_finalizer *
-sort_finalizers (struct gc_finalizer *list, size_t n)
+sort_finalizers (scm_thread *thread, struct gc_finalizer *list, size_t n)
 {
   struct gc_finalizer *mid = list;
+  unsigned int rounds = 0;
 
   if (n < 2)
     return list;
   for (size_t i = 1; i < n / 2; i++)
-    mid = *next_to_run (mid);
+    {
+      stop_in_loop (thread, &rounds);
+      mid = *next_to_run (mid);
+    }
   struct gc_finalizer *rest = *next_to_run (mid);
   *next_to_run (mid) = NULL;
-  return merge_finalizers (sort_finalizers (list, n / 2),
-                           sort_finalizers (rest, n - n / 2));
+  return merge_finalizers (thread,
+                           sort_finalizers (thread, list, n / 2),
+                           sort_finalizers (thread, rest, n - n / 2));
 }
 
 /* Finalizers that are running, on the stacks of their threads; OBJ is null
@@ -291,10 +311,10 @@ next_finalizer (scm_thread *thread, struct running_finalizer *running)
           *next_to_run (f) = fired;
           fired = f;
           n++;
-          scm_i_gc_safepoint_in_loop (&rounds);
+          stop_in_loop (thread, &rounds);
         }
-      finalizers_to_run = merge_finalizers (sort_finalizers (fired, n),
-                                            finalizers_to_run);
+      fired = sort_finalizers (thread, fired, n);
+      finalizers_to_run = merge_finalizers (thread, fired, finalizers_to_run);
     }
   loc = &finalizers_to_run;
   while (*loc

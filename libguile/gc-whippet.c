@@ -146,7 +146,7 @@ set_parallelism (struct gc_options *options, const char *str)
 
   if (gc_options_parse_and_set (options, GC_OPTION_PARALLELISM, str))
     return;
-  n = strtol (str, &end, 10);
+  n = strtol (str, &end, 0);
   if (*end || n < 1)
     fprintf (stderr, "guile: warning: GC_MARKERS: invalid value '%s' ignored\n",
              str);

@@ -45,9 +45,8 @@ GC_API_ struct gc_ref gc_ephemeron_swap_value(struct gc_mutator *mut,
                                               struct gc_ref ref);
 
 /* The first ephemeron of the chain at LOC whose association holds, or NULL.
-   Cuts those before it out of the chain.  If LOC is in a heap object, the write
-   barrier for what is returned, and for what comes after it, is the caller's
-   business, before the call.  By a mutator's thread.  */
+   Cuts those before it out of the chain.  If LOC is in a heap object, no
+   ephemeron of the chain may be younger than those that were pushed after it.  */
 GC_API_ struct gc_ephemeron *gc_ephemeron_chain_head(struct gc_ephemeron **loc);
 
 /* Prepend EPHEMERON, which is in no chain, to the chain at LOC.  If LOC is in
@@ -64,8 +63,7 @@ GC_API_ int gc_ephemeron_chain_try_push(struct gc_ephemeron **loc,
                                         struct gc_ephemeron **tail);
 
 /* The first ephemeron after EPHEMERON whose association holds, or NULL.  Cuts
-   those between out of the chain, with the write barrier.  By a mutator's
-   thread.  */
+   those between out of the chain, with the write barrier.  */
 GC_API_ struct gc_ephemeron *
 gc_ephemeron_chain_next(struct gc_ephemeron *ephemeron);
 

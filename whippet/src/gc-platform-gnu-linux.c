@@ -390,9 +390,8 @@ void gc_platform_populate(void *addr, size_t size) {
 
 /* ---- Threads ---- */
 
-/* With a small stack.  ANYWHERE: on any processor that the process had at first.  The
-   creating thread may since have bound itself to one, which is not to be the one that
-   all do their work on.  That fails if none of those is left.  */
+/* With a small stack.  ANYWHERE: on any processor that the process had at first, which
+   fails if none of those is left.  */
 static int create_thread(pthread_t *thread, void *(*f)(void *data), void *data,
                          int anywhere) {
   pthread_attr_t attr;
@@ -425,7 +424,12 @@ int gc_platform_thread_create(pthread_t *thread, void *(*f)(void *data),
 
   int ok = 0;
   if (pthread_sigmask(SIG_SETMASK, &mask, &saved_mask) == 0) {
-    ok = create_thread(thread, f, data, initial_processors.known) ||
+    /* A thread may have bound itself to one processor, which is not to be the one
+       that all others do their work on.  If it has some left, these are what the
+       process is meant to have.  */
+    int anywhere =
+        initial_processors.known && gc_platform_processor_count() == 1;
+    ok = (anywhere && create_thread(thread, f, data, 1)) ||
          create_thread(thread, f, data, 0) ||
          pthread_create(thread, NULL, f, data) == 0;
     pthread_sigmask(SIG_SETMASK, &saved_mask, NULL);

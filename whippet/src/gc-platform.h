@@ -104,8 +104,8 @@ GC_INTERNAL size_t gc_platform_physical_memory(void);
 /* ---- Threads ---- */
 
 /* Start a thread with a small stack, in which all signals but the synchronous
-   ones are blocked, on any of the processors that there were when gc_platform_init
-   was called.  1, or 0 on failure.  libc may use malloc for this: never
+   ones are blocked.  If the calling thread is bound to one processor, the new one
+   may run on all that there were when gc_platform_init was called.  1, or 0 on failure.  libc may use malloc for this: never
    with the world stopped.  */
 GC_INTERNAL int gc_platform_thread_create(pthread_t *thread,
                                           void *(*f)(void *data), void *data);

@@ -46,7 +46,7 @@
    accounting.  No function that is called with the lock held can reach a
    safepoint, and a mutator cannot be parked by a signal inside the library:
    when the world is stopped, the only other holder can be the ticker, for the
-   time of one system call on at most LARGE_DISCARD_SLICE bytes.  During a
+   time it takes to give back at most LARGE_DISCARD_SLICE bytes and their log.  During a
    collection no run becomes an object, and runs of objects do not change but
    for the mark; the ticker may still merge free runs.  That is why tracers
    resolve addresses without the lock: relaxed atomic accesses suffice, as an
@@ -75,7 +75,7 @@
 #define LARGE_QUARANTINE_TICKS 2
 /* Side tables are committed in units of this size.  */
 #define LARGE_TABLE_UNIT ((size_t)64 * 1024)
-/* The system's pages may be smaller.  */
+/* Of a page of the space; the system's may be larger.  */
 #define LARGE_MAX_PAGE_SIZE ((size_t)4096)
 /* A word of log bits describes so many bytes, which divide a page.  */
 #define LARGE_CHUNK_SIZE (8 * sizeof(uintptr_t) * sizeof(uintptr_t))

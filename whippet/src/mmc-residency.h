@@ -5,7 +5,7 @@
    left stays resident until it is used again by its like or has aged.  A program
    that makes large objects, drops them and then makes small ones could so
    occupy the budget twice.  Hence, who has taken fresh memory, that is not
-   resident yet, gives back as much of what the others have left as is beyond
+   resident yet, gives back some of what the others have left if more is resident than
    the budget and an eighth.  (Without the eighth, a constant mixture of small
    and large objects keeps giving back what it will use again.)  It is paid for
    by those who grow, in portions, and never in a pause.  */
@@ -19,7 +19,7 @@
 
 /* The bound is looked at when so much fresh memory has been taken.  */
 #define MMC_RESIDENCY_STEP ((size_t)1024 * 1024)
-/* So many times that much is given back, and less than one slice more.  */
+/* So many times that much is given back, and at most one slice more.  */
 #define MMC_RESIDENCY_RATIO 4
 #define MMC_RESIDENCY_SLICE LARGE_DISCARD_SLICE
 _Static_assert(MMC_RESIDENCY_SLICE ==

@@ -19,9 +19,9 @@ struct nofl_block_run {
 /* Make RUN greater by BLOCK, if they are neighbours.  */
 static inline int nofl_run_extend(struct nofl_block_run *run,
                                   const struct nofl_block *block) {
-  size_t idx = block - run->slab->blocks;
   if (run->slab != nofl_slab_of((uintptr_t)block))
     return 0;
+  size_t idx = block - run->slab->blocks;
   if (idx == run->high)
     run->high++;
   else if (idx + 1 == run->low)
@@ -31,10 +31,12 @@ static inline int nofl_run_extend(struct nofl_block_run *run,
   return 1;
 }
 
+/* What is PAGED_OUT is on that list, or in quarantine, for whoever holds the lock.  */
 static inline int nofl_slab_has_discarded(const struct nofl_slab *slab,
                                           size_t idx) {
   return idx >= NOFL_META_BLOCKS_PER_SLAB && idx < NOFL_BLOCKS_PER_SLAB &&
-         slab->blocks[idx].place == NOFL_PLACE_PAGED_OUT;
+         gc_atomic_load_relaxed(&slab->blocks[idx].place) ==
+             NOFL_PLACE_PAGED_OUT;
 }
 
 /* Nobody reads the metadata of a block that is with the OS.  */
@@ -73,7 +75,6 @@ static void nofl_run_discard(const struct nofl_block_run *run,
    begins with what is the oldest then.  */
 static int nofl_space_discard_slice(struct nofl_space *space, uint32_t ticks) {
   struct nofl_block_run run = {NULL, 0, 0};
-  size_t page_size = gc_platform_page_size();
   nofl_space_lock(space);
   struct nofl_block *block;
   for (size_t n = 0; (block = space->empty.tail) &&
@@ -88,11 +89,11 @@ static int nofl_space_discard_slice(struct nofl_space *space, uint32_t ticks) {
     nofl_list_push(&space->paged_out, block);
     if (run.slab && nofl_run_extend(&run, block))
       continue;
-    nofl_run_discard(&run, page_size);
+    nofl_run_discard(&run, space->page_size);
     size_t idx = block - slab->blocks;
     run = (struct nofl_block_run){slab, idx, idx + 1};
   }
-  nofl_run_discard(&run, page_size);
+  nofl_run_discard(&run, space->page_size);
   int more = block && space->clock - block->empty_since >= ticks;
   nofl_space_unlock(space);
   return more;

@@ -96,6 +96,7 @@ struct nofl_space {
   size_t evacuation_limit;          /* granules; SIZE_MAX outside of pauses */
   int evacuation_was_cut;           /* some blocks were left; in pauses */
   size_t total_blocks;              /* in committed slabs */
+  size_t page_size;                 /* of the system; constant */
   int cannot_add_slab;              /* as the last attempt has shown */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
@@ -432,11 +433,9 @@ static struct nofl_block *nofl_space_pop_paged_out(struct nofl_space *space) {
   return block;
 }
 
-/* Blocks whose memory is still resident come first.  With the lock held.  */
-static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
-  struct nofl_block *block = nofl_empty_pop_youngest(&space->empty);
-  if (block)
-    return block;
+/* One that has its memory with the OS, or in quarantine.  */
+static struct nofl_block *nofl_space_find_absent(struct nofl_space *space) {
+  struct nofl_block *block;
   gc_atomic_fetch_add_relaxed(&space->fresh_bytes, NOFL_BLOCK_SIZE);
   block = nofl_space_pop_paged_out(space);
   if (!block && nofl_quarantine_is_full(&space->quarantine))
@@ -444,6 +443,18 @@ static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
   if (!block && nofl_space_add_slab(space))
     block = nofl_space_pop_paged_out(space);
   return block ? block : nofl_quarantine_remove(&space->quarantine);
+}
+
+/* Blocks whose memory is still resident come first.  With the lock held.  */
+static struct nofl_block *nofl_space_find_empty(struct nofl_space *space) {
+  struct nofl_block *block = nofl_empty_pop_youngest(&space->empty);
+  if (block)
+    return block;
+  block = nofl_space_find_absent(space);
+  /* For whoever holds the lock next, it is not with the OS any more.  */
+  if (block)
+    gc_atomic_store_relaxed(&block->place, NOFL_PLACE_EMPTY);
+  return block;
 }
 
 /* Take an empty block for an allocator of CLASS, or NULL.  */
@@ -563,6 +574,7 @@ static int nofl_space_init(struct nofl_space *space,
   space->base = reservation->base;
   space->budget_bytes = budget_bytes;
   space->evacuation_limit = SIZE_MAX;
+  space->page_size = gc_platform_page_size();
   space->huge_pages = *huge_pages;
   space->current_mark = space->survivor_mark = NOFL_STATE_MARK_0;
   for (size_t i = 0; i < initial_slabs; i++)

@@ -15,7 +15,7 @@
    and found nothing to take.  The main worker, having nothing either, closes
    the trace by changing "OPEN + 1" to 0: then no other worker is active, hence
    all private stacks and shared queues are empty.  A secondary thread cannot
-   join a closed trace, hence no worker runs while mutators run.
+   join a closed trace, hence no worker traces while mutators run; they may sweep (heap_finish_sweeping).
 
    If a private stack cannot grow, the item is dropped and `overflowed` set; the
    collector then visits all marked objects again.  Objects outside of the heap

@@ -3,7 +3,9 @@
    and go.  */
 /* Collectors: mmc */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "unit.h"
 
 #include <dlfcn.h>
@@ -14,27 +16,27 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../src/gc-platform.h"
+/* The library's calls come to these.  */
 
-/* The loader's own, not a copy in this program.  */
-#pragma weak _r_debug
-
-/* The library's calls come here.  */
 static int mincore_error, mincore_calls;
-int mincore(void *addr, size_t length, unsigned char *residency) {
+
+static int call_mincore(void *addr, size_t length, unsigned char *residency) {
   mincore_calls++;
   if (mincore_error) {
     errno = mincore_error;
     return -1;
   }
-  return syscall(SYS_mincore, addr, length, residency);
+  return mincore(addr, length, residency);
 }
 
 /* After the first object.  */
 static void (*during_preparation)(void);
 
+typedef int (*object_visitor)(struct dl_phdr_info *info, size_t size,
+                              void *data);
+
 struct iteration {
-  int (*f)(struct dl_phdr_info *info, size_t size, void *data);
+  object_visitor f;
   void *data;
   int begun;
 };
@@ -48,18 +50,16 @@ static int iterate(struct dl_phdr_info *info, size_t size, void *data) {
   return result;
 }
 
-/* So do these.  */
-int dl_iterate_phdr(int (*f)(struct dl_phdr_info *info, size_t size,
-                             void *data),
-                    void *data) {
-  static int (*real)(
-      int (*f)(struct dl_phdr_info * info, size_t size, void *data),
-      void *data);
-  if (!real)
-    *(void **)&real = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+static int call_dl_iterate_phdr(object_visitor f, void *data) {
   struct iteration iteration = {f, data, 0};
-  return real(iterate, &iteration);
+  return dl_iterate_phdr(iterate, &iteration);
 }
+
+#define mincore call_mincore
+#define dl_iterate_phdr call_dl_iterate_phdr
+#include "../src/gc-platform-gnu-linux.c"
+#undef dl_iterate_phdr
+#undef mincore
 
 static int initialised = 42;
 static int zero;

@@ -637,7 +637,10 @@ static void test_random_operations(void **state) {
 /* ---- Large pages of the system ---- */
 
 static size_t count_resident(const void *mem, size_t bytes) {
-  return pages_resident((void *)mem, bytes) * gc_platform_page_size();
+  uintptr_t page = gc_platform_page_size();
+  uintptr_t low = (uintptr_t)mem & -page;
+  uintptr_t high = ((uintptr_t)mem + bytes + page - 1) & -page;
+  return pages_resident((void *)low, high - low) * page;
 }
 
 /* Objects that share pages of the system: these go back when the last of them has

@@ -547,8 +547,8 @@ static void metadata_of_large_pages_goes_when_all_has_gone(void **state) {
 
 static void runs_are_of_neighbours(void **state) {
   (void)state;
-  static struct nofl_slab *slab;
-  slab = gc_platform_reserve(2 * NOFL_SLAB_SIZE, NOFL_SLAB_SIZE);
+  struct nofl_slab *slab =
+      gc_platform_reserve(2 * NOFL_SLAB_SIZE, NOFL_SLAB_SIZE);
   assert_non_null(slab);
   struct nofl_block_run run = {slab, 20, 21};
   assert_false(nofl_run_extend(&run, &slab->blocks[20]));
@@ -559,6 +559,88 @@ static void runs_are_of_neighbours(void **state) {
   assert_int_equal(run.low, 19);
   assert_int_equal(run.high, 22);
   gc_platform_release(slab, 2 * NOFL_SLAB_SIZE);
+}
+
+/* Blocks are taken while others, with which they share pages, go back.  */
+
+struct returner {
+  struct gc_heap *heap;
+  int done;
+};
+
+static void *return_all_the_time(void *data) {
+  struct returner *self = data;
+  while (!gc_atomic_load(&self->done)) {
+    pthread_mutex_lock(&self->heap->lock);
+    nofl_space_discard_slice(&self->heap->space, 0);
+    heap_unlock(self->heap);
+    sched_yield();
+  }
+  return NULL;
+}
+
+static void blocks_are_taken_while_others_go(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=32m", "verify");
+  t->heap->space.page_size = 65536;
+  struct returner returner = {.heap = t->heap};
+  pthread_t thread;
+  assert_int_equal(
+      0, pthread_create(&thread, NULL, return_all_the_time, &returner));
+  for (int i = 0; i < 40; i++) {
+    test_make_table(t->mut, &t->root, 5000);
+    test_make_garbage(t->mut, 20 << 20);
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    test_check_table(&t->root);
+  }
+  gc_atomic_store(&returner.done, 1);
+  gc_deactivate(t->mut);
+  pthread_join(thread, NULL);
+  gc_reactivate(t->mut);
+  test_heap_finish(t);
+}
+
+/* Of the 16 blocks that share a page of 64 KiB with BLOCK.  */
+static int all_others_are_with_the_system(struct nofl_block *block) {
+  struct nofl_slab *slab = nofl_slab_of((uintptr_t)block);
+  size_t idx = block - slab->blocks, first = idx / 16 * 16;
+  if (!first)
+    return 0;
+  for (size_t i = first; i < first + 16; i++)
+    if (i != idx && slab->blocks[i].place != NOFL_PLACE_PAGED_OUT)
+      return 0;
+  return 1;
+}
+
+/* In the moment between its being taken and its being owned.  */
+static void metadata_of_a_block_that_was_taken_stays(void **state) {
+  (void)state;
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  struct nofl_space *space = &t->heap->space;
+  test_make_garbage(t->mut, 28 << 20);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  while (nofl_space_discard_slice(space, 0))
+    continue;
+  struct nofl_list rejected = {0};
+  struct nofl_block *taken;
+  nofl_space_lock(space);
+  while ((taken = nofl_space_find_empty(space)) &&
+         !all_others_are_with_the_system(taken))
+    nofl_list_push(&rejected, taken);
+  nofl_space_unlock(space);
+  assert_non_null(taken);
+  memset(nofl_block_metadata(taken), 1, NOFL_GRANULES_PER_BLOCK);
+  struct nofl_slab *slab = nofl_slab_of((uintptr_t)taken);
+  size_t neighbour = (taken - slab->blocks) ^ 1;
+  nofl_run_discard(&(struct nofl_block_run){slab, neighbour, neighbour + 1},
+                   65536);
+  assert_int_equal(*nofl_block_metadata(taken), 1);
+  memset(nofl_block_metadata(taken), 0, NOFL_GRANULES_PER_BLOCK);
+  do {
+    taken->place = NOFL_PLACE_PAGED_OUT;
+    nofl_list_push(&space->paged_out, taken);
+  } while ((taken = nofl_list_pop(&rejected)));
+  test_heap_finish(t);
 }
 
 static void *tick_once(void *data) {
@@ -862,6 +944,8 @@ int main(void) {
       cmocka_unit_test(memory_is_returned_in_slices),
       cmocka_unit_test(metadata_of_large_pages_goes_when_all_has_gone),
       cmocka_unit_test(runs_are_of_neighbours),
+      cmocka_unit_test(metadata_of_a_block_that_was_taken_stays),
+      cmocka_unit_test(blocks_are_taken_while_others_go),
       cmocka_unit_test(long_ticks_let_others_in),
       cmocka_unit_test(ticks_do_not_disturb_collections),
       cmocka_unit_test(slabs_partly_given_back_have_small_pages),

@@ -343,10 +343,12 @@ static void nofl_allocator_finish_sweep(struct nofl_space *space,
 /* BLOCK has been swept to its end and is used up.  */
 static void nofl_block_retire(struct nofl_space *space,
                               struct nofl_block *block) {
-  block->place =
-      GC_GENERATIONAL && block->hole_granules < NOFL_PROMOTION_GRANULES
-          ? NOFL_PLACE_PROMOTED
-          : NOFL_PLACE_FULL;
+  int promoted =
+      GC_GENERATIONAL && block->hole_granules < NOFL_PROMOTION_GRANULES;
+  /* Relaxed: nofl-discard.h looks whether it is PAGED_OUT.  */
+  gc_atomic_store_relaxed(
+      &block->place,
+      (uint8_t)(promoted ? NOFL_PLACE_PROMOTED : NOFL_PLACE_FULL));
   if (GC_GENERATIONAL)
     nofl_space_push_used(space, block);
 }

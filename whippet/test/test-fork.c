@@ -69,6 +69,15 @@ static void live_in_child(struct test_heap *t) {
   _exit(0);
 }
 
+/* It ends without complaint.  */
+static void await_child(struct test_heap *t, pid_t pid) {
+  int status;
+  gc_deactivate(t->mut);
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  gc_reactivate(t->mut);
+  assert_int_equal(status, 0);
+}
+
 static void children_have_a_whole_heap(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size-policy=growable,heap-size=8m,"
@@ -195,11 +204,7 @@ static void parked_threads_do_not_block_fork(void **state) {
       gc_collect(t->mut, GC_COLLECTION_MAJOR);
       _exit(0);
     }
-    int status;
-    gc_deactivate(t->mut);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    gc_reactivate(t->mut);
-    assert_int_equal(status, 0);
+    await_child(t, pid);
     if (i % 8 == 0)
       gc_collect(t->mut, GC_COLLECTION_MAJOR);
   }
@@ -237,6 +242,14 @@ static void await(sem_t *semaphore) {
     continue;
 }
 
+/* Tell that SELF has come so far, and wait for a byte in its pipe.  */
+static void stay_until_told(struct storing_thread *self) {
+  char c;
+  sem_post(&self->is_ready);
+  while (read(self->pipe[0], &c, 1) != 1)
+    continue;
+}
+
 static int is_asleep(pid_t thread) {
   char name[64], state;
   snprintf(name, sizeof(name), "/proc/self/task/%d/stat", (int)thread);
@@ -264,12 +277,9 @@ static void *storing_attached(struct gc_stack_addr base, void *data) {
   struct storing_thread *self = data;
   struct gc_mutator *mut = gc_init_for_thread(base, self->t->heap);
   struct test_box *box = test_make_box(mut, STORED_FIELD);
-  char c;
   self->id = gettid();
   in_foreign_code = 1;
-  sem_post(&self->is_ready);
-  while (read(self->pipe[0], &c, 1) != 1)
-    continue;
+  stay_until_told(self);
   in_foreign_code = 0;
   sem_post(&self->is_storing);
   test_store(mut, self->t->root.ref, STORED_FIELD, box);
@@ -326,11 +336,7 @@ static void remember_in_the_child(uint32_t field_count) {
     }
     _exit(0);
   }
-  int status;
-  gc_deactivate(t->mut);
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  gc_reactivate(t->mut);
-  assert_int_equal(status, 0);
+  await_child(t, pid);
   gc_deactivate_for_call(t->mut, join_one, &thread);
   close(self.pipe[0]);
   close(self.pipe[1]);
@@ -354,15 +360,12 @@ static void large_fields_are_remembered_in_the_child(void **state) {
 static void *half_attached(struct gc_stack_addr base, void *data) {
   struct storing_thread *self = data;
   struct gc_mutator *mut = gc_init_for_thread(base, self->t->heap);
-  char c;
   for (uint32_t i = 0; i < 3000; i += 2) {
     struct test_box *box = test_make_box(mut, i);
     test_store(mut, self->t->root.ref, i, box);
   }
   gc_deactivate(mut);
-  sem_post(&self->is_ready);
-  while (read(self->pipe[0], &c, 1) != 1)
-    continue;
+  stay_until_told(self);
   gc_reactivate(mut);
   gc_finish_for_thread(mut);
   return NULL;
@@ -409,11 +412,7 @@ static void large_fields_are_remembered_across_fork(void **state) {
     _exit(0);
   }
   remember_all(t);
-  int status;
-  gc_deactivate(t->mut);
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  gc_reactivate(t->mut);
-  assert_int_equal(status, 0);
+  await_child(t, pid);
   assert_int_equal(write(self.pipe[1], "", 1), 1);
   gc_deactivate_for_call(t->mut, join_one, &thread);
   close(self.pipe[0]);
@@ -434,16 +433,13 @@ static void *allocating_attached(struct gc_stack_addr base, void *data) {
   struct half_allocation *self = data;
   struct storing_thread *thread = &self->thread;
   struct gc_mutator *mut = gc_init_for_thread(base, thread->t->heap);
-  char c;
   test_make_box(mut, 1);
   uintptr_t alloc = mut->allocator.alloc;
   assert_true(mut->allocator.limit - alloc > 3 * NOFL_GRANULE_SIZE);
   uint8_t *byte = nofl_metadata_byte(alloc + self->granule * NOFL_GRANULE_SIZE);
   gc_deactivate(mut);
   *byte = self->byte;
-  sem_post(&thread->is_ready);
-  while (read(thread->pipe[0], &c, 1) != 1)
-    continue;
+  stay_until_told(thread);
   *byte = 0;
   gc_reactivate(mut);
   gc_finish_for_thread(mut);
@@ -470,11 +466,7 @@ static void abandon_half_allocation(size_t granule, uint8_t byte) {
   }
   assert_int_equal(write(self.thread.pipe[1], "", 1), 1);
   gc_deactivate_for_call(t->mut, join_one, &thread);
-  int status;
-  gc_deactivate(t->mut);
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  gc_reactivate(t->mut);
-  assert_int_equal(status, 0);
+  await_child(t, pid);
   test_check_table(&t->root);
   close(self.thread.pipe[0]);
   close(self.thread.pipe[1]);

@@ -682,6 +682,32 @@ static void check_shared_pages(size_t page) {
   free_fixture(f);
 }
 
+/* A very large dirty object is not cleared but discarded, but for what it shares
+   with its neighbours.  */
+static void check_very_large_object(void) {
+  struct fixture *f = make_fixture(1024 * MIB);
+  struct large_space *s = &f->space;
+  size_t bytes = LARGE_DISCARD_THRESHOLD + 3 * large_page_size(s);
+  static const size_t spots[] = {0, 5000, 70000, 100 * MIB};
+  enum { SPOTS = sizeof(spots) / sizeof(spots[0]) };
+  char *above = allocate_filled(s, 9 * KIB, 0);
+  char *mem = allocate(s, bytes, 0, 1);
+  char *below = allocate_filled(s, 9 * KIB, 0);
+  assert_non_null(mem);
+  for (int i = 0; i < SPOTS; i++)
+    mem[spots[i]] = mem[bytes - 1 - spots[i]] = 1;
+  large_space_start_gc(s, 0);
+  large_object_try_mark_atomic(s, as_ref(above));
+  large_object_try_mark_atomic(s, as_ref(below));
+  large_space_finish_gc(s, 0);
+  assert_ptr_equal(allocate(s, bytes, 0, 1), mem);
+  for (int i = 0; i < SPOTS; i++)
+    assert_true(!mem[spots[i]] && !mem[bytes - 1 - spots[i]]);
+  for (size_t i = 0; i < 9 * KIB; i++)
+    assert_true(above[i] == 0x77 && below[i] == 0x77);
+  free_fixture(f);
+}
+
 static void test_large_system_pages(void **state) {
   (void)state;
   static const size_t sizes[] = {4 * MIB, 16 * MIB, 64 * MIB};
@@ -690,6 +716,7 @@ static void test_large_system_pages(void **state) {
       continue;
     system_page_size = page;
     check_shared_pages(page);
+    check_very_large_object();
     for (unsigned i = 0; i < 6; i++)
       run_model(seed + i, sizes[i % 3], 500);
   }

@@ -207,15 +207,89 @@ static void slow_mutators_are_stopped(void **state) {
   test_heap_finish(t);
 }
 
-/* A thread in a handler of another signal is not parked, whatever the predicate
-   says: the handler may have interrupted an inline allocation.  */
-
-static int handler_entered, handler_may_return, thread_may_return;
-
 static void wait_for(int *flag) {
   while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
     sched_yield();
 }
+
+static void *join_one(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_join(*(pthread_t *)data, NULL);
+  return NULL;
+}
+
+/* Threads that do not come by themselves are signalled at the same time: none is let
+   park before each has been asked to.  */
+
+enum { ASKED_THREADS = 3 };
+
+static int asked[ASKED_THREADS], is_spinning[ASKED_THREADS], may_end;
+static __thread int asked_number;
+
+static int park_when_all_are_asked(uintptr_t pc, void *ucontext, void *data) {
+  (void)pc;
+  (void)ucontext;
+  (void)data;
+  if (!in_foreign_code)
+    return 0;
+  __atomic_store_n(&asked[asked_number], 1, __ATOMIC_RELEASE);
+  for (int i = 0; i < ASKED_THREADS; i++)
+    if (!__atomic_load_n(&asked[i], __ATOMIC_ACQUIRE))
+      return 0;
+  return 1;
+}
+
+struct asked_thread {
+  struct gc_heap *heap;
+  int number;
+};
+
+static void *asked_attached(struct gc_stack_addr base, void *data) {
+  struct asked_thread *self = data;
+  struct gc_mutator *mut = gc_init_for_thread(base, self->heap);
+  asked_number = self->number;
+  in_foreign_code = 1;
+  __atomic_store_n(&is_spinning[self->number], 1, __ATOMIC_RELEASE);
+  wait_for(&may_end);
+  in_foreign_code = 0;
+  gc_finish_for_thread(mut);
+  return NULL;
+}
+
+static void *asked_main(void *data) {
+  return gc_call_with_stack_addr(asked_attached, data);
+}
+
+static void all_are_signalled_together(void **state) {
+  (void)state;
+  struct test_heap *t = make_preemptible_heap(200);
+  if (!gc_heap_enable_preemption(t->heap, 0, 200, park_when_all_are_asked,
+                                 NULL)) {
+    test_heap_finish(t);
+    skip();
+  }
+  struct asked_thread selves[ASKED_THREADS];
+  pthread_t threads[ASKED_THREADS];
+  for (int i = 0; i < ASKED_THREADS; i++) {
+    selves[i] = (struct asked_thread){t->heap, i};
+    assert_int_equal(pthread_create(&threads[i], NULL, asked_main, &selves[i]),
+                     0);
+    wait_for(&is_spinning[i]);
+  }
+  /* Else for ever.  */
+  alarm(60);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  alarm(0);
+  __atomic_store_n(&may_end, 1, __ATOMIC_RELEASE);
+  for (int i = 0; i < ASKED_THREADS; i++)
+    gc_deactivate_for_call(t->mut, join_one, &threads[i]);
+  test_heap_finish(t);
+}
+
+/* A thread in a handler of another signal is not parked, whatever the predicate
+   says: the handler may have interrupted an inline allocation.  */
+
+static int handler_entered, handler_may_return, thread_may_return;
 
 static void linger(int signal_number) {
   (void)signal_number;
@@ -249,12 +323,6 @@ static void *release_handler(void *data) {
   nanosleep(&pause, NULL);
   handler_returned = nanoseconds();
   __atomic_store_n(&handler_may_return, 1, __ATOMIC_RELEASE);
-  return NULL;
-}
-
-static void *join_one(struct gc_mutator *mut, void *data) {
-  (void)mut;
-  pthread_join(*(pthread_t *)data, NULL);
   return NULL;
 }
 
@@ -501,6 +569,7 @@ int main(int argc, char **argv) {
     stops = strtoul(argv[1], NULL, 0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(slow_mutators_are_stopped),
+      cmocka_unit_test(all_are_signalled_together),
       cmocka_unit_test(handlers_are_not_interrupted),
       cmocka_unit_test(blocked_signals_are_no_handlers),
       cmocka_unit_test(signal_is_unblocked),

@@ -184,19 +184,14 @@ next_to_run (struct gc_finalizer *finalizer)
   return &((struct finalizer *) finalizer)->next_to_run;
 }
 
-/* Sorting many finalizers takes long: in each round the world may stop, and no
-   more.  What follows from a collection is left to the next safepoint, since
-   the lock is held.  */
+/* Sorting many finalizers takes long: in each round the world may stop.  What
+   follows from a collection is left to the next safepoint, since the lock is
+   held.  */
 static void
 stop_in_loop (scm_thread *thread, unsigned int *n)
 {
-  if (SCM_UNLIKELY ((++*n & 1023) == 0)
-      && (__atomic_load_n (&thread->poll, __ATOMIC_RELAXED)
-          & SCM_I_POLL_STOP))
-    {
-      __atomic_fetch_and (&thread->poll, ~SCM_I_POLL_STOP, __ATOMIC_SEQ_CST);
-      gc_safepoint (thread->mutator);
-    }
+  if (SCM_UNLIKELY ((++*n & 1023) == 0))
+    scm_i_gc_stop_if_asked (thread);
 }
 
 static struct gc_finalizer *

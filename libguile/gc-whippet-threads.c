@@ -484,17 +484,23 @@ scm_i_gc_signal_number (void)
 
 /* Safepoints.  */
 
+int
+scm_i_gc_stop_if_asked (scm_thread *thread)
+{
+  if (!(__atomic_load_n (&thread->poll, __ATOMIC_ACQUIRE) & SCM_I_POLL_STOP))
+    return 0;
+  __atomic_fetch_and (&thread->poll, ~SCM_I_POLL_STOP, __ATOMIC_SEQ_CST);
+  gc_safepoint (thread->mutator);
+  return 1;
+}
+
 uintptr_t
 scm_i_poll_slow (scm_thread *thread)
 {
   scm_t_bits poll = __atomic_load_n (&thread->poll, __ATOMIC_ACQUIRE);
 
-  if (poll & SCM_I_POLL_STOP)
-    {
-      __atomic_fetch_and (&thread->poll, ~SCM_I_POLL_STOP, __ATOMIC_SEQ_CST);
-      gc_safepoint (thread->mutator);
-      scm_i_gc_maybe_after_collection (thread);
-    }
+  if (scm_i_gc_stop_if_asked (thread))
+    scm_i_gc_maybe_after_collection (thread);
 
   if (!(poll & SCM_I_POLL_ASYNC))
     return 0;

@@ -38,6 +38,11 @@ SCM_INTERNAL int scm_i_gc_init_threads (struct scm_gc_stack_base *base,
                                         struct gc_options *options,
                                         struct gc_event_listener listener);
 
+/* A collection may happen here, and nothing else: what follows from it is left
+   to the next safepoint of Guile.  Return true if the collector had asked for
+   it.  */
+SCM_INTERNAL int scm_i_gc_stop_if_asked (scm_thread *thread);
+
 /* Locks that a child process has to find free.  */
 SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_roots_lock;
 SCM_INTERNAL scm_i_pthread_mutex_t scm_i_gc_finalizers_lock;

@@ -78,6 +78,14 @@ bucket_loc (scm_t_bits *buckets, unsigned long n, unsigned long hash)
   return (scm_t_ephemeron **) &buckets[1 + hash % n];
 }
 
+/* The first entry of the chain of HASH, which may be its number.  */
+static scm_t_ephemeron *
+first_entry (scm_t_weak_assoc *assoc, unsigned long hash)
+{
+  return scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
+                                                 assoc->n_buckets, hash));
+}
+
 /* The hash that is left of HASH in an ephemeron.  */
 static unsigned long
 clean_hash (unsigned long hash)
@@ -201,9 +209,7 @@ find_entry (scm_t_weak_assoc *assoc, unsigned long hash,
 {
   scm_t_ephemeron *entry;
 
-  for (entry = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
-                                                       assoc->n_buckets,
-                                                       hash));
+  for (entry = first_entry (assoc, hash);
        entry;
        entry = scm_i_ephemeron_chain_next (entry))
     if (scm_i_ephemeron_hash (entry) == hash
@@ -238,9 +244,7 @@ count_items (scm_t_weak_assoc *assoc)
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
     {
       scm_i_gc_safepoint_in_loop (&rounds);
-      for (scm_t_ephemeron *entry
-             = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
-                                                       assoc->n_buckets, k));
+      for (scm_t_ephemeron *entry = first_entry (assoc, k);
            entry;
            entry = scm_i_ephemeron_chain_next (entry))
         if (read_entry (assoc->kind, entry, &key, &value))
@@ -329,9 +333,7 @@ seems_to_be_alive (scm_t_weak_assoc *assoc)
   for (unsigned long k = assoc->next_sample++ % stride;
        k < assoc->n_buckets;
        k += stride, n_sampled++)
-    for (scm_t_ephemeron *entry
-           = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
-                                                     assoc->n_buckets, k));
+    for (scm_t_ephemeron *entry = first_entry (assoc, k);
          entry;
          entry = scm_i_ephemeron_chain_next (entry))
       n += read_entry (assoc->kind, entry, &key, &value);
@@ -487,9 +489,7 @@ scm_i_weak_assoc_to_alist (scm_t_weak_assoc *assoc)
   begin_exits (assoc);
   lock (assoc);
   for (unsigned long k = 0; k < assoc->n_buckets; k++)
-    for (scm_t_ephemeron *entry
-           = scm_i_ephemeron_chain_head (bucket_loc (assoc->buckets,
-                                                     assoc->n_buckets, k));
+    for (scm_t_ephemeron *entry = first_entry (assoc, k);
          entry;
          entry = scm_i_ephemeron_chain_next (entry))
       if (read_entry (assoc->kind, entry, &key, &value))

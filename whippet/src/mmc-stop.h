@@ -145,7 +145,7 @@ struct mmc_stop_progress {
 #define MMC_MAX_SIGNAL_RETRY_NSEC ((uint64_t)4 * 1000 * 1000)
 
 /* The second step, for MUT and those after it in the list: many threads handle the
-   signal at the same time.  */
+   signal at the same time.  Relaxed: who stops meanwhile is signalled in vain.  */
 static void heap_signal_running(struct gc_heap *heap, struct gc_mutator *mut,
                                 struct gc_mutator *caller) {
   for (struct gc_mutator *m = mut; m; m = m->next)

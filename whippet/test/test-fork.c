@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../src/mmc.c"
+#include "await-byte.h"
 #include "gc-preempt.h"
 #include "test-heap.h"
 
@@ -244,10 +245,8 @@ static void await(sem_t *semaphore) {
 
 /* Tell that SELF has come so far, and wait for a byte in its pipe.  */
 static void stay_until_told(struct storing_thread *self) {
-  char c;
   sem_post(&self->is_ready);
-  while (read(self->pipe[0], &c, 1) != 1)
-    continue;
+  await_byte(self->pipe[0]);
 }
 
 static int is_asleep(pid_t thread) {

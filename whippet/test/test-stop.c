@@ -6,12 +6,12 @@
    The argument of the program is the number of stops; default 600.  */
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "await-byte.h"
 #include "gc-preempt.h"
 #include "test-heap.h"
 
@@ -37,16 +37,7 @@ struct slow_thread {
 };
 
 static void read_forever(struct slow_thread *self) {
-  char byte;
-#if defined(__SANITIZE_THREAD__)
-  /* It keeps signals back until the thread makes another call that it knows;
-     in some that block, poll among them, it delivers them at once.  */
-  struct pollfd readable = {self->pipe[0], POLLIN, 0};
-  while (poll(&readable, 1, -1) < 0 && errno == EINTR)
-    continue;
-#endif
-  while (read(self->pipe[0], &byte, 1) < 0 && errno == EINTR)
-    continue;
+  await_byte(self->pipe[0]);
 }
 
 static void spin_for_long(struct slow_thread *self) {

@@ -139,12 +139,6 @@ static void *nagging_thread(void *data) {
   return gc_call_with_stack_addr(nag, data);
 }
 
-static void *join_nagger(struct gc_mutator *mut, void *data) {
-  (void)mut;
-  pthread_join(*(pthread_t *)data, NULL);
-  return NULL;
-}
-
 static void inhibition_begins_at_once(void **state) {
   (void)state;
   enum { PERIODS = 2000 };
@@ -171,7 +165,7 @@ static void inhibition_begins_at_once(void **state) {
       gc_safepoint(t->mut);
   }
   __atomic_store_n(&nagger.stop, 1, __ATOMIC_RELEASE);
-  gc_deactivate_for_call(t->mut, join_nagger, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
   assert_int_equal(begun, 0);
   assert_true(t->heap->epoch > first);
   test_heap_finish(t);

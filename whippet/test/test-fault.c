@@ -80,12 +80,6 @@ static void *worker_thread(void *data) {
   return gc_call_with_stack_addr(worker_attached, data);
 }
 
-static void *join_worker(struct gc_mutator *mut, void *thread) {
-  (void)mut;
-  pthread_join(*(pthread_t *)thread, NULL);
-  return NULL;
-}
-
 static void add_weak_things(struct gc_mutator *mut, struct test_handle *keep,
                             struct test_handle *chain) {
   for (int i = 0; i < 1500; i++) {
@@ -138,7 +132,7 @@ static void run_workload(struct fault fault) {
   while (gc_pop_finalizable(mut))
     continue;
   if (threaded)
-    gc_deactivate_for_call(mut, join_worker, &thread);
+    gc_deactivate_for_call(mut, test_join, &thread);
   if (!lists_are_intact(list.ref))
     worker.status = STATUS_CORRUPT;
   /* Not more than were counted: the fault has not happened.  */

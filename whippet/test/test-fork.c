@@ -290,12 +290,6 @@ static void *storing_main(void *data) {
   return gc_call_with_stack_addr(storing_attached, data);
 }
 
-static void *join_one(struct gc_mutator *mut, void *data) {
-  (void)mut;
-  pthread_join(*(pthread_t *)data, NULL);
-  return NULL;
-}
-
 static void __attribute__((noinline)) store_in_child(struct test_heap *t) {
   test_store(t->mut, t->root.ref, STORED_FIELD,
              test_make_box(t->mut, STORED_FIELD));
@@ -336,7 +330,7 @@ static void remember_in_the_child(uint32_t field_count) {
     _exit(0);
   }
   await_child(t, pid);
-  gc_deactivate_for_call(t->mut, join_one, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
   close(self.pipe[0]);
   close(self.pipe[1]);
   test_check_table(&t->root);
@@ -413,7 +407,7 @@ static void large_fields_are_remembered_across_fork(void **state) {
   remember_all(t);
   await_child(t, pid);
   assert_int_equal(write(self.pipe[1], "", 1), 1);
-  gc_deactivate_for_call(t->mut, join_one, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
   close(self.pipe[0]);
   close(self.pipe[1]);
   test_heap_finish(t);
@@ -464,7 +458,7 @@ static void abandon_half_allocation(size_t granule, uint8_t byte) {
     live_in_child(t);
   }
   assert_int_equal(write(self.thread.pipe[1], "", 1), 1);
-  gc_deactivate_for_call(t->mut, join_one, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
   await_child(t, pid);
   test_check_table(&t->root);
   close(self.thread.pipe[0]);

@@ -6,6 +6,7 @@
 #ifndef TEST_HEAP_H
 #define TEST_HEAP_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,6 +60,13 @@ static struct test_heap *test_heap_make(const char *options,
 
 static void test_heap_finish(struct test_heap *t) {
   gc_finish_for_thread(t->mut);
+}
+
+/* For gc_deactivate_for_call: wait for the end of the thread at DATA.  */
+static void *test_join(struct gc_mutator *mut, void *data) {
+  (void)mut;
+  pthread_join(*(pthread_t *)data, NULL);
+  return NULL;
 }
 
 static inline void test_push(struct test_heap *t, struct test_handle *handle) {

@@ -413,12 +413,6 @@ static void *allocate_main(void *data) {
   return gc_call_with_stack_addr(allocate_attached, data);
 }
 
-static void *join_thread(struct gc_mutator *mut, void *data) {
-  (void)mut;
-  pthread_join(*(pthread_t *)data, NULL);
-  return NULL;
-}
-
 static void resolution_is_concurrent(void **state) {
   (void)state;
   struct test_heap *t = test_heap_make("heap-size=8m", NULL);
@@ -444,7 +438,7 @@ static void resolution_is_concurrent(void **state) {
     gc_safepoint(t->mut);
   }
   gc_atomic_store_relaxed(&other.stop, 1);
-  gc_deactivate_for_call(t->mut, join_thread, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
   test_heap_finish(t);
 }
 

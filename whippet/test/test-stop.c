@@ -203,12 +203,6 @@ static void wait_for(int *flag) {
     sched_yield();
 }
 
-static void *join_one(struct gc_mutator *mut, void *data) {
-  (void)mut;
-  pthread_join(*(pthread_t *)data, NULL);
-  return NULL;
-}
-
 /* Threads that do not come by themselves are signalled at the same time: none is let
    park before each has been asked to.  */
 
@@ -273,7 +267,7 @@ static void all_are_signalled_together(void **state) {
   alarm(0);
   __atomic_store_n(&may_end, 1, __ATOMIC_RELEASE);
   for (int i = 0; i < ASKED_THREADS; i++)
-    gc_deactivate_for_call(t->mut, join_one, &threads[i]);
+    gc_deactivate_for_call(t->mut, test_join, &threads[i]);
   test_heap_finish(t);
 }
 
@@ -336,8 +330,8 @@ static void handlers_are_not_interrupted(void **state) {
   /* Out of the handler it is parked.  */
   gc_collect(t->mut, GC_COLLECTION_MAJOR);
   __atomic_store_n(&thread_may_return, 1, __ATOMIC_RELEASE);
-  gc_deactivate_for_call(t->mut, join_one, &thread);
-  gc_deactivate_for_call(t->mut, join_one, &releaser);
+  gc_deactivate_for_call(t->mut, test_join, &thread);
+  gc_deactivate_for_call(t->mut, test_join, &releaser);
   sigaction(SIGUSR1, &before, NULL);
   test_heap_finish(t);
 }

@@ -325,7 +325,7 @@ static uint64_t compact_by_choice(struct test_heap *t) {
 static void compactions_by_choice_go_in_steps(void **state) {
   (void)state;
   if (!NOFL_MOVES)
-    return;
+    skip();
   struct test_heap *t = make_sparse_heap(1);
   struct gc_heap *heap = t->heap;
   uint64_t all = 0;
@@ -354,7 +354,7 @@ static void compactions_by_choice_go_in_steps(void **state) {
 static void very_sparse_blocks_take_larger_steps(void **state) {
   (void)state;
   if (!NOFL_MOVES)
-    return;
+    skip();
   struct test_heap *t = make_sparse_heap(0);
   size_t step = t->heap->live_bytes * MMC_COMPACTION_STEP_PART /
                 MMC_COPYING_COST_OUT_OF_CACHE;

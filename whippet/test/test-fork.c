@@ -184,7 +184,7 @@ static void *malloc_main(void *data) {
 static void parked_threads_do_not_block_fork(void **state) {
   (void)state;
   if (!GC_CONSERVATIVE_ROOTS)
-    return;
+    skip();
   struct test_heap *t = test_heap_make("heap-size=16m", NULL);
   assert_true(gc_heap_enable_preemption(t->heap, 0, 50, may_park, NULL));
   int forks = getenv("GC_TEST_QUICK") ? 100 : 400;

@@ -61,6 +61,19 @@ series_patches () {
       "$1/upstream/patches/series" 2>/dev/null
 }
 
+# Make the folder RESULTS, anew if another Guile than the one built in OBJ filled it.
+# Arguments: RESULTS, OBJ.
+fresh_results () {
+  local build
+  build=$({ cat "$2"/libguile/.libs/libguile-3.0.so* "$2/libguile/.libs/guile" \
+              2>/dev/null || true; } | sha256sum)
+  if [ "$(cat "$1/build" 2>/dev/null || true)" != "$build" ]; then
+    rm -rf "$1"
+    mkdir -p "$1"
+    printf '%s\n' "$build" > "$1/build"
+  fi
+}
+
 # Hold LOCKFILE for the rest of this process, on file descriptor 9; say so when
 # another process has it.
 take_lock () {

@@ -96,7 +96,10 @@ static inline int gc_write_barrier_fast(struct gc_mutator *mut,
    null but may be immediate, in the field EDGE of the object OBJ of OBJ_SIZE
    bytes, with no safepoint in between.  Stores that initialise an object
    allocated since the last safepoint need no barrier.  OBJ must be in the heap:
-   for an object of an extern space call gc_write_barrier_slow.  */
+   for an object of an extern space call gc_write_barrier_slow.
+
+   Until the next collection the field must hold null, an immediate or a reference,
+   of itself, unless OBJ is traced conservatively: then any word will do.  */
 static inline void gc_write_barrier(struct gc_mutator *mut, struct gc_ref obj,
                                     size_t obj_size, struct gc_edge edge,
                                     struct gc_ref new_val) GC_ALWAYS_INLINE;

@@ -67,6 +67,16 @@ static inline size_t heap_object_size(struct gc_heap *heap, uintptr_t addr) {
       &heap->large, large_object_size(&heap->large, gc_ref(addr)));
 }
 
+/* How to trace the object at ADDR, in either space: NOFL_KIND_PRECISE,
+   NOFL_KIND_NONE or NOFL_KIND_PINNED_OR_CONSERVATIVE, for "conservatively".  */
+static inline uint8_t heap_object_trace_kind(struct gc_heap *heap,
+                                             uintptr_t addr) {
+  if (nofl_space_contains(&heap->space, addr))
+    return nofl_object_trace_kind(addr);
+  uint8_t kind = large_object_trace_kind(&heap->large, gc_ref(addr));
+  return kind & NOFL_KIND_NONE ? NOFL_KIND_NONE : kind;
+}
+
 /* The embedder says that the object of SIZE bytes at ADDR has BYTES: is that
    right?  It cannot know the size of an object that is not initialised yet, if it
    tells sizes by tags.  */
@@ -132,6 +142,39 @@ static void trace_item_now(struct trace_worker *worker, uintptr_t item) {
 
 /* Roots.  */
 
+/* May the old object in the heap that has a field at ADDR hold there what is no
+   reference?  */
+static int trace_field_is_ambiguous(struct gc_heap *heap, uintptr_t addr) {
+  /* Of those which are traced precisely then, only the embedder's part of ephemerons
+     and finalizers may; for others both ways do the same.  */
+  if (GC_CONSERVATIVE_TRACE)
+    return 1;
+  uintptr_t holder;
+  if (large_space_contains(&heap->large, addr)) {
+    holder = gc_ref_value(large_find_object(&heap->large, addr));
+  } else {
+    const struct nofl_block *block = nofl_block_of(addr);
+    if (block->class != NOFL_CLASS_AMBIGUOUS)
+      return 0;
+    size_t g = (addr & (NOFL_BLOCK_SIZE - 1)) >> NOFL_GRANULE_SIZE_LOG_2;
+    ptrdiff_t start = nofl_object_start(nofl_block_metadata(block), g);
+    GC_ASSERT(start >= 0);
+    holder = nofl_block_start(block) + start * NOFL_GRANULE_SIZE;
+  }
+  return heap_object_trace_kind(heap, holder) != NOFL_KIND_PRECISE;
+}
+
+/* EDGE is a field of an object in the heap that was logged.  It need not hold any more
+   what it got then.  */
+static void trace_remembered_field(struct gc_edge edge, struct gc_heap *heap,
+                                   void *data) {
+  uintptr_t addr = gc_edge_address(edge);
+  if (trace_field_is_ambiguous(heap, addr))
+    trace_ambiguous_range(data, addr, addr + sizeof(uintptr_t), 0);
+  else
+    trace_visit_root(edge, heap, data);
+}
+
 static void trace_remembered_edges(struct trace_worker *worker,
                                    struct edge_buffer *buf) {
   struct gc_heap *heap = worker->heap;
@@ -140,10 +183,10 @@ static void trace_remembered_edges(struct trace_worker *worker,
       struct gc_edge edge = buf->edges[i];
       uintptr_t addr = gc_edge_address(edge);
       if (large_space_contains(&heap->large, addr))
-        large_chunk_visit_logged_fields(&heap->large, addr, trace_visit_root,
-                                        heap, worker);
+        large_chunk_visit_logged_fields(&heap->large, addr,
+                                        trace_remembered_field, heap, worker);
       else
-        trace_visit_root(edge, heap, worker);
+        trace_remembered_field(edge, heap, worker);
     }
 }
 

@@ -193,14 +193,7 @@ static void walk_header(uintptr_t lo, uintptr_t hi, struct gc_heap *heap,
 
 static void walk_object(struct mmc_walk *walk, uintptr_t addr) {
   struct gc_heap *heap = walk->heap;
-  struct gc_ref ref = gc_ref(addr);
-  uint8_t kind;
-  if (nofl_space_contains(&heap->space, addr)) {
-    kind = nofl_object_trace_kind(addr);
-  } else {
-    kind = large_object_trace_kind(&heap->large, ref);
-    kind = kind & NOFL_KIND_NONE ? NOFL_KIND_NONE : kind;
-  }
+  uint8_t kind = heap_object_trace_kind(heap, addr);
   walk_resolve_ephemerons(walk, addr);
   walk->holder = verify_heap_holder(addr);
   if (kind == NOFL_KIND_PRECISE)

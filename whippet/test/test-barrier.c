@@ -602,8 +602,54 @@ static void edges_of_gone_threads_share_buffers(void **state) {
   test_heap_finish(t);
 }
 
+/* The words of an object that is traced conservatively may be anything, also those
+   that held a reference when they were logged.  */
+static void check_any_word_will_do(enum gc_allocation_kind kind,
+                                   uint32_t count) {
+  struct test_heap *t = make_patient_heap("verify,poison");
+  struct test_handle other = {NULL, NULL};
+  test_push(t, &other);
+  t->root.ref = test_make_node_of_kind(t->mut, count, 0, kind);
+  gc_collect(t->mut, GC_COLLECTION_MAJOR);
+  for (int round = 0; round < 3; round++) {
+    struct test_node *node = test_make_node(t->mut, 8, 0);
+    other.ref = node;
+    node->edges[7] = test_make_box(t->mut, 7);
+    uint8_t *inside = nofl_metadata_byte((uintptr_t)&node->edges[1]);
+    uint8_t byte = *inside;
+    uint32_t last = count - 1;
+    for (uint32_t i = last - 3; i <= last; i++)
+      test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+    struct test_node *holder = t->root.ref;
+    holder->edges[last] = (void *)(uintptr_t)24;
+    holder->edges[last - 1] = &((struct test_node *)other.ref)->edges[1];
+    holder->edges[last - 2] = (char *)other.ref + 3;
+    gc_collect(t->mut, GC_COLLECTION_MINOR);
+    assert_int_equal(t->heap->last_kind, GC_COLLECTION_MINOR);
+    assert_int_equal(*inside, byte);
+    test_make_garbage(t->mut, 1 << 20);
+    struct test_box *box = ((struct test_node *)t->root.ref)->edges[last - 3];
+    assert_int_equal(box->tag, TEST_TAG(TEST_BOX, last - 3));
+    box = ((struct test_node *)other.ref)->edges[7];
+    assert_int_equal(box->tag, TEST_TAG(TEST_BOX, 7));
+  }
+  test_pop(t, &other);
+  test_heap_finish(t);
+}
+
+static void any_word_will_do_in_a_conservative_object(void **state) {
+  (void)state;
+  static const uint32_t counts[] = {4, 100, 3000, 100000};
+  for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+    check_any_word_will_do(GC_ALLOCATION_UNTAGGED_CONSERVATIVE, counts[i]);
+    if (GC_CONSERVATIVE_TRACE)
+      check_any_word_will_do(GC_ALLOCATION_TAGGED, counts[i]);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(any_word_will_do_in_a_conservative_object),
       cmocka_unit_test(verifier_finds_chunks_without_record),
       cmocka_unit_test(inline_path_agrees_with_the_model),
       cmocka_unit_test(uninteresting_stores_are_not_logged),

@@ -352,8 +352,10 @@ static int heap_is_early(struct gc_heap *heap) {
          allocated < room / MMC_EARLY_PART;
 }
 
+/* Also for lack of address space, as far as is known.  */
 static int heap_cannot_grow(struct gc_heap *heap) {
   return heap->sizing.policy == GC_HEAP_SIZE_FIXED ||
+         nofl_space_cannot_extend(&heap->space) ||
          heap->heap_size >= heap_limit_size(heap, SIZE_MAX);
 }
 
@@ -421,7 +423,7 @@ static int heap_gives_up(struct gc_heap *heap) {
   size_t size = heap->heap_size;
   size_t used = heap->live_bytes + space->reserve_blocks * NOFL_BLOCK_SIZE;
   /* All that a limit of the address space allows.  */
-  if (space->cannot_add_slab) {
+  if (nofl_space_cannot_extend(space)) {
     size = space->total_blocks * NOFL_BLOCK_SIZE + space->large_bytes;
     used = heap->live_bytes;
   }

@@ -97,7 +97,7 @@ struct nofl_space {
   int evacuation_was_cut;           /* some blocks were left; in pauses */
   size_t total_blocks;              /* in committed slabs */
   size_t page_size;                 /* of the system; constant */
-  int cannot_add_slab;              /* as the last attempt has shown */
+  int cannot_add_slab;              /* as the last attempt has shown; atomic */
   uint32_t clock;                   /* ticks of the ageing of empty blocks */
   uint32_t refuse_blocks_per_mille; /* stress: pretend no block is there */
   uint32_t refuse_seed;
@@ -319,7 +319,8 @@ static void nofl_slab_choose_pages(struct nofl_space *space,
 static int nofl_space_add_slab(struct nofl_space *space) {
   struct nofl_slab *slab =
       gc_reservation_extend_low(space->reservation, NOFL_SLAB_SIZE);
-  space->cannot_add_slab = !slab;
+  /* Relaxed: a hint, for those who do not hold the lock.  */
+  gc_atomic_store_relaxed(&space->cannot_add_slab, !slab);
   if (!slab)
     return 0;
   GC_ASSERT((uintptr_t)slab == space->base + space->extent);
@@ -336,6 +337,12 @@ static int nofl_space_add_slab(struct nofl_space *space) {
   space->total_blocks += NOFL_OBJECT_BLOCKS_PER_SLAB;
   gc_atomic_store(&space->extent, space->extent + NOFL_SLAB_SIZE);
   return 1;
+}
+
+/* Has the last attempt to add a slab found no address space?  Without the lock it may
+   have been another one.  */
+static inline int nofl_space_cannot_extend(const struct nofl_space *space) {
+  return gc_atomic_load_relaxed(&space->cannot_add_slab);
 }
 
 /* What may be in use.  While the world is stopped evacuation may overdraw the
@@ -365,7 +372,9 @@ static inline size_t
 nofl_space_available_blocks(const struct nofl_space *space) {
   size_t bytes = space->used_blocks * NOFL_BLOCK_SIZE + space->large_bytes;
   size_t limit = nofl_space_limit(space);
-  return bytes < limit ? (limit - bytes) / NOFL_BLOCK_SIZE : 0;
+  size_t blocks = bytes < limit ? (limit - bytes) / NOFL_BLOCK_SIZE : 0;
+  size_t there = space->total_blocks - space->used_blocks;
+  return nofl_space_cannot_extend(space) && there < blocks ? there : blocks;
 }
 
 /* Charge BYTES of large objects to the budget.  Returns 0 if it is full.  */

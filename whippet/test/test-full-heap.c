@@ -4,6 +4,11 @@
 
 #include "../src/mmc.c"
 #include "test-heap.h"
+#include "unit.h"
+
+#include <sys/resource.h>
+
+#include "gc-inhibit.h"
 
 #define HEAP_SIZE ((size_t)32 << 20)
 #define HEAP_OPTIONS "heap-size=32m,parallelism=1"
@@ -164,7 +169,11 @@ static void objects_find_room_beside_pinned_objects(void **state) {
    used before the next collection.  */
 static void there_are_few_collections_beside_raw_bytes(void **state) {
   (void)state;
+  /* A generational heap may find that more are faster, but here there are none for
+     that reason.  */
+  setenv("GC_MMC_NURSERY", "0", 1);
   struct test_heap *t = test_heap_make(HEAP_OPTIONS, NULL);
+  unsetenv("GC_MMC_NURSERY");
   size_t count = fill_sparsely(t, RAW, SIZE_MAX);
   uint64_t before = collections(t);
   test_make_garbage(t->mut, HEAP_SIZE * 4);
@@ -194,6 +203,103 @@ static void sparse_blocks_make_room_for_large_objects(void **state) {
   }
 }
 
+/* The same where the heap may grow as far as it likes, but the system has no more
+   address space: the heap is then as large as it can be.  */
+
+struct limited {
+  enum filling filling;
+  size_t bytes;
+  struct test_node *(*make)(struct test_heap *t, void *next);
+};
+
+/* In the child that a test makes, where there is no framework to tell.  */
+#define MUST(condition)                                       \
+  do {                                                        \
+    if (!(condition)) {                                       \
+      fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
+      _exit(1);                                               \
+    }                                                         \
+  } while (0)
+
+/* Leave BYTES of address space.  */
+static void limit_space(size_t bytes) {
+  unsigned long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  MUST(f && fscanf(f, "%lu", &pages) == 1);
+  fclose(f);
+  bytes += pages * gc_platform_page_size();
+  struct rlimit limit = {bytes, bytes};
+  MUST(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* Until there is no room for more.  */
+static size_t fill_limited_heap(struct test_heap *t, enum filling what) {
+  size_t count = 0;
+  t->root.ref = test_make_node(t->mut, LASTING_MAX, 0);
+  gc_heap_inhibit_collection(t->heap);
+  for (size_t i = 0;; i++) {
+    int lasts = i % LASTING_EVERY == 0;
+    void *obj = make_filling(t, what, lasts);
+    if (!obj)
+      break;
+    if (!lasts)
+      continue;
+    MUST(count < LASTING_MAX);
+    test_store(t->mut, t->root.ref, count++, obj);
+  }
+  gc_heap_allow_collection(t->heap);
+  return count;
+}
+
+static void find_room_in_limited_heap(void *data) {
+  const struct limited *limited = data;
+  limit_space((size_t)96 << 20);
+  struct test_heap *t =
+      test_heap_make("heap-size-policy=growable,parallelism=1", NULL);
+  gc_heap_set_allocation_failure_handler(t->heap, test_return_null);
+  size_t count = fill_limited_heap(t, limited->filling);
+  MUST(count > 200);
+  struct test_handle list = {NULL, NULL};
+  test_push(t, &list);
+  size_t n = count * NOFL_BLOCK_SIZE / 4 * 3 / limited->bytes;
+  for (size_t i = 0; i < n; i++) {
+    list.ref = limited->make(t, list.ref);
+    MUST(list.ref);
+  }
+  MUST(list_length(list.ref) == n);
+}
+
+static void check_limited(enum filling filling, size_t bytes,
+                          struct test_node *(*make)(struct test_heap *,
+                                                    void *)) {
+  struct limited limited = {filling, bytes, make};
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  /* Shadow memory alone is beyond any such limit.  */
+  skip();
+#endif
+  assert_int_equal(unit_run_in_child(find_room_in_limited_heap, &limited), 0);
+}
+
+static void objects_find_room_beside_raw_bytes_in_limited_space(void **state) {
+  (void)state;
+  check_limited(RAW, OBJECT_BYTES, make_link);
+}
+
+static void raw_bytes_find_room_beside_pinned_in_limited_space(void **state) {
+  (void)state;
+  check_limited(PINNED, OBJECT_BYTES * 8, make_raw_link);
+}
+
+static void raw_bytes_find_room_beside_objects_in_limited_space(void **state) {
+  (void)state;
+  check_limited(MOVABLE, OBJECT_BYTES * 8, make_raw_link);
+}
+
+static void objects_find_room_beside_objects_in_limited_space(void **state) {
+  (void)state;
+  check_limited(MOVABLE, OBJECT_BYTES, make_link);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(objects_find_room_beside_raw_bytes),
@@ -202,6 +308,10 @@ int main(void) {
       cmocka_unit_test(raw_bytes_find_room_beside_pinned_objects),
       cmocka_unit_test(there_are_few_collections_beside_raw_bytes),
       cmocka_unit_test(sparse_blocks_make_room_for_large_objects),
+      cmocka_unit_test(objects_find_room_beside_raw_bytes_in_limited_space),
+      cmocka_unit_test(raw_bytes_find_room_beside_pinned_in_limited_space),
+      cmocka_unit_test(raw_bytes_find_room_beside_objects_in_limited_space),
+      cmocka_unit_test(objects_find_room_beside_objects_in_limited_space),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,10 @@
    touches it.  A mutator is active when its thread may read, write and
    allocate heap objects.  Collections stop the world: active mutators stop in
    the slow path of an allocation or at a safepoint; inactive ones count as
-   stopped.  Misuse traps, in some cases only when GC_DEBUG is nonzero.  */
+   stopped.  A thread with mutators of several heaps has at most one active mutator at
+   a time, also when it makes another heap or mutator: else a fork, which stops all
+   heaps, may wait for ever.  Misuse traps, in some cases only when GC_DEBUG is
+   nonzero.  */
 #ifndef GC_API_H
 #define GC_API_H
 

@@ -7,10 +7,11 @@
 
 struct gc_heap;
 
-/* Look at the limits of the address space (RLIMIT_AS, RLIMIT_DATA) again, and if
-   there are any, give back so much of the range reserved for HEAP that at least
-   half of what the limit leaves is free for the rest of the program.  What was
-   given back is lost for the heap, also if the limit is raised later.
+/* Look at the limits of the address space (RLIMIT_AS, RLIMIT_DATA) again.  If less
+   than an eighth of what they leave to HEAP and the rest of the program together is
+   free for the latter, give back so much of the range reserved for HEAP that a quarter
+   is.  HEAP takes back of that what it comes to need, unless something else has been
+   mapped there.
 
    The collector does so by itself when it makes the heap and before it grows it;
    a program that has just lowered a limit calls this function so that its own

@@ -398,8 +398,9 @@ void gc_finalizer_attach(struct gc_mutator *mut, struct gc_finalizer *finalizer,
   if (gc_ref_is_immediate(object) ||
       !GC_is_heap_ptr(gc_ref_heap_object(object)))
     return;
-  GC_finalization_proc old_proc;
-  void *old_data;
+  /* libgc stores nothing there if it has no memory.  */
+  GC_finalization_proc old_proc = NULL;
+  void *old_data = NULL;
   GC_register_finalizer_no_order(gc_ref_heap_object(object), finalizer_is_ready,
                                  finalizer, &old_proc, &old_data);
   if (old_proc)

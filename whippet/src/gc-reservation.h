@@ -115,8 +115,27 @@ static inline void gc_reservation_unlock(struct gc_reservation *res) {
   pthread_mutex_unlock(&res->lock);
 }
 
+/* With the lock held.  */
 static inline int gc_reservation_has_hole(const struct gc_reservation *res) {
   return res->gap_low < res->gap_high;
+}
+
+/* What neither end uses yet of [base, limit), without the hole.  Any thread.  */
+static inline size_t gc_reservation_unused(struct gc_reservation *res) {
+  pthread_mutex_lock(&res->lock);
+  size_t hole = gc_reservation_has_hole(res) ? res->gap_high - res->gap_low : 0;
+  size_t unused = res->high_bottom - res->low_top - hole;
+  pthread_mutex_unlock(&res->lock);
+  return unused;
+}
+
+/* How far down the high end could grow without getting any of the hole back.  Any
+   thread.  */
+static inline uintptr_t gc_reservation_high_floor(struct gc_reservation *res) {
+  pthread_mutex_lock(&res->lock);
+  uintptr_t floor = gc_reservation_has_hole(res) ? res->gap_high : res->base;
+  pthread_mutex_unlock(&res->lock);
+  return floor;
 }
 
 /* Get a part of the hole back, next to its low or its high end: MISSING bytes, or

@@ -437,9 +437,7 @@ static inline void large_trim_table(void *loc, uintptr_t *reserved,
    describe pages which are not the space's now.  */
 static inline void large_space_trim_tables(struct large_space *space) {
   pthread_mutex_lock(&space->lock);
-  uintptr_t floor = gc_reservation_has_hole(space->reservation)
-                        ? space->reservation->gap_high
-                        : space->reservation->base;
+  uintptr_t floor = gc_reservation_high_floor(space->reservation);
   uint32_t idx = large_page_index(space, floor);
   large_trim_table(&space->starts[idx], &space->starts_reserved,
                    space->starts_committed);

@@ -119,14 +119,6 @@ static void heap_set_size(struct gc_heap *heap, size_t size) {
   gc_atomic_store_relaxed(&heap->heap_size, size);
 }
 
-/* The part of the reservation that neither end uses yet.  */
-static size_t heap_reserved_gap(struct gc_heap *heap) {
-  struct gc_reservation *res = &heap->reservation;
-  size_t gap = gc_reservation_high_bottom(res) - gc_reservation_low_top(res);
-  size_t hole = gc_reservation_has_hole(res) ? res->gap_high - res->gap_low : 0;
-  return gap - hole;
-}
-
 /* Give up unused address space but for KEEP bytes, for small objects and large ones
    like what there is of them, at least a quarter each.  */
 static int heap_trim_reservation(struct gc_heap *heap, size_t keep) {
@@ -143,13 +135,13 @@ static int heap_trim_reservation(struct gc_heap *heap, size_t keep) {
    it fits.  With heap->lock held.  */
 static void heap_respect_limits(struct gc_heap *heap) {
   size_t available = gc_platform_address_space_available();
-  size_t gap = heap_reserved_gap(heap);
+  size_t gap = gc_reservation_unused(&heap->reservation);
   while (available < gap / 7) {
     size_t keep = available ? (gap + available) / 4 * 3 : gap / 2;
     if (!heap_trim_reservation(heap, keep))
       break;
     large_space_trim_tables(&heap->large);
-    gap = heap_reserved_gap(heap);
+    gap = gc_reservation_unused(&heap->reservation);
     available = gc_platform_address_space_available();
   }
 }

@@ -430,10 +430,13 @@ static void *tracer_thread(void *data) {
 
 /* Create the secondary threads that do not exist yet.  Not with the world
    stopped: thread creation allocates.  Failure means fewer workers for the next
-   collection; the one after it tries again.  */
+   collection; the one after it tries again.  A worker without any stack would have
+   to recurse.  */
 static void tracer_start_threads(struct gc_tracer *tracer) {
   while (tracer->worker_count < tracer->parallelism) {
     struct trace_worker *worker = &tracer->workers[tracer->worker_count];
+    if (!worker->capacity && !trace_stack_grow(worker))
+      return;
     if (!gc_platform_thread_create(&worker->thread, tracer_thread, worker))
       return;
     tracer->worker_count++;
@@ -545,7 +548,8 @@ static int tracer_add_sliced(struct gc_tracer *tracer, uintptr_t addr,
     return 0;
   struct trace_sliced *sliced = &tracer->sliced[idx];
   sliced->addr = addr;
-  sliced->size = size;
+  /* In whole words: the rest of the last one cannot be a reference.  */
+  sliced->size = size & ~(sizeof(uintptr_t) - 1);
   sliced->conservative = conservative;
   gc_atomic_store_relaxed(&sliced->cursor, (size_t)0);
   *item = (idx << 3) | TRACE_SLICES;

@@ -549,6 +549,45 @@ static void largest_objects_are_sliced(void **state) {
   test_heap_finish(t);
 }
 
+/* The size of a large object need not be a multiple of the word, but slices are.  */
+static void slices_are_of_whole_words(void **state) {
+  (void)state;
+  enum { EDGES = 100000 };
+  struct test_heap *t = test_heap_make("heap-size=32m", NULL);
+  for (size_t more = 1; more < sizeof(uintptr_t); more++) {
+    struct test_node *node = gc_allocate(
+        t->mut, test_node_bytes(EDGES, 0) + more, GC_ALLOCATION_TAGGED);
+    assert_non_null(node);
+    node->tag = TEST_TAG(TEST_NODE, 0);
+    node->edge_count = EDGES;
+    t->root.ref = node;
+    for (uint32_t i = 0; i < EDGES; i += 100)
+      test_store(t->mut, t->root.ref, i, test_make_box(t->mut, i));
+    gc_collect(t->mut, GC_COLLECTION_MAJOR);
+    test_check_table(&t->root);
+  }
+  test_heap_finish(t);
+}
+
+/* A secondary thread without memory for a stack does not come to be, until there is
+   some.  */
+static void tracers_have_stacks(void **state) {
+  (void)state;
+  if (!GC_PARALLEL)
+    skip();
+  struct test_heap *t = test_heap_make("heap-size=8m,parallelism=3", NULL);
+  struct gc_tracer *tracer = &t->heap->tracer;
+  gc_platform_fault_inject_from(GC_PLATFORM_FAULT_MAP, 1);
+  tracer_start_threads(tracer);
+  gc_platform_fault_inject(GC_PLATFORM_FAULT_MAP, 0);
+  assert_int_equal(tracer->worker_count, 1);
+  tracer_start_threads(tracer);
+  assert_int_equal(tracer->worker_count, 3);
+  for (unsigned i = 0; i < 3; i++)
+    assert_true(tracer->workers[i].capacity > 0);
+  test_heap_finish(t);
+}
+
 /* A kick that comes when a tick has looked at everything, as this one from
    its end, is not lost.  */
 
@@ -670,6 +709,8 @@ int main(void) {
       cmocka_unit_test(dying_things_are_not_sized_for),
       cmocka_unit_test(woken_workers_find_work),
       cmocka_unit_test(largest_objects_are_sliced),
+      cmocka_unit_test(slices_are_of_whole_words),
+      cmocka_unit_test(tracers_have_stacks),
       cmocka_unit_test(kicks_during_ticks_are_not_lost),
       cmocka_unit_test(requests_are_honoured),
       cmocka_unit_test(minor_request_is_safe_without_generations),

@@ -78,6 +78,8 @@ GC_EMBEDDER_API inline size_t gc_trace_object_slice(struct gc_ref ref,
                                                     struct gc_heap *heap,
                                                     void *trace_data) {
   struct test_node *node = gc_ref_heap_object(ref);
+  if ((offset | limit) % sizeof(uintptr_t))
+    GC_CRASH();
   if (TEST_TAG_KIND(node->tag) != TEST_NODE)
     return gc_trace_object(ref, offset ? NULL : visit, heap, trace_data);
   size_t header = offsetof(struct test_node, edges);

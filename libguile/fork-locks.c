@@ -93,7 +93,6 @@ unlock_in_child (void)
   scm_i_fork_count++;
   scm_i_gc_finalizers_in_child ();
   scm_i_finalizer_in_child ();
-  scm_i_gc_hook_in_child ();
   unlock_after_fork ();
 }
 

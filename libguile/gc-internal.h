@@ -507,10 +507,8 @@ SCM_INTERNAL void scm_i_gc_out_of_memory (size_t bytes);
    defined by gc.c.  May not allocate.  */
 SCM_INTERNAL void scm_i_gc_before_collection (void);
 
-/* That function queues the after-gc-hook for the thread.  Called when the
-   current THREAD, in Guile mode, will not run asyncs any more; and in the
-   child of a fork.  To be defined by gc.c.  May not allocate.  */
-SCM_INTERNAL void scm_i_gc_hook_at_thread_exit (scm_thread *thread);
-SCM_INTERNAL void scm_i_gc_hook_in_child (void);
+/* That function queues the after-gc-hook for the thread, in a pair of its own,
+   which this one makes for the current THREAD.  To be defined by gc.c.  */
+SCM_INTERNAL void scm_i_gc_make_hook_cell (scm_thread *thread);
 
 #endif  /* SCM_GC_INTERNAL_H */

@@ -34,7 +34,9 @@
 #include <unistd.h>
 
 #include "async.h"
+#include "dynstack.h"
 #include "fork-locks.h"
+#include "frames.h"
 #include "pairs.h"
 #include "threads.h"
 
@@ -515,5 +517,11 @@ scm_i_poll_slow (scm_thread *thread)
         return 0;
       scm_i_poll_set_async (thread);
     }
-  return thread->block_asyncs == 0;
+
+  /* An interrupt may abort to a prompt, and the continuation must have the
+     body: let it be called first.  */
+  return thread->block_asyncs == 0
+    && !scm_dynstack_is_outside_prompt_body (&thread->dynstack,
+                                             thread->vm.stack_top
+                                             - thread->vm.fp);
 }
